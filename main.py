@@ -236,10 +236,10 @@ def prepare_photo(picture):
     """
     whole = np.array((0, 0, *picture.size))
     # Look twice: at the whole picture to find the digit, then at its surroundings to see it large
-    _, box = find_ink(picture, whole)
+    _, box = find_ink(picture, whole, 2)
     margin = 0.5 * max(box[2:] - box[:2])
     near = np.clip(box + margin * np.array((-1, -1, 1, 1)), whole[[0, 1, 0, 1]], whole[[2, 3, 2, 3]])
-    ink, _ = find_ink(picture, near)
+    ink, _ = find_ink(picture, near, 4)
 
     # Thin strokes would vanish on the way down to 20 pixels, thick ones fill the loops: bring them to MNIST's width,
     # of 5 to 14 pixels in a box of 80
@@ -253,8 +253,8 @@ def prepare_photo(picture):
 
     digit = fit(digit, 20)
     height, width = digit.shape
-    top = 14 - (digit.sum(1) @ (torch.arange(height) + 0.5)) / digit.sum()  # puts the centre of mass in the middle
-    left = 14 - (digit.sum(0) @ (torch.arange(width) + 0.5)) / digit.sum()
+    top = 14.5 - (digit.sum(1) @ (torch.arange(height) + 0.5)) / digit.sum()  # puts the centre of mass in the middle
+    left = 14.5 - (digit.sum(0) @ (torch.arange(width) + 0.5)) / digit.sum()
     top, left = top.round().int().clamp(0, 28 - height), left.round().int().clamp(0, 28 - width)
     image = torch.zeros(1, 28, 28)
     image[0, top:top + height, left:left + width] = digit / digit.max()
@@ -287,7 +287,7 @@ def read_picture(path):
     return Image.fromarray((brightness - low) / (high - low))
 
 
-def find_ink(picture, box):
+def find_ink(picture, box, reach):
     """Look for the digit in `box` (left, top, right, bottom) of `picture`.
 
     Returns its ink, float32 of shape (height, width), 1 where it is and 0 elsewhere, and its bounding box in `picture`.
@@ -305,30 +305,68 @@ def find_ink(picture, box):
 
     # The paper's brightness at each point: the darkest of the brightest around, which wipes out whatever is narrower
     # than the window, strokes above all, and leaves shadows where they are (a morphological closing)
-    paper = -grow(-grow(view, 77), 77)
-    ink = paper - view
-    strongest = ink.flatten().topk(64).values[-1]
-    if strongest < 0.06:
+    paper = F.pad(view[None], (38,) * 4, mode="replicate")[0]
+    paper = -grow(-grow(paper, 77), 77)[38:-38, 38:-38]
+    ink = (paper - view) / paper.clamp(min=0.4)  # relative, since ink and paper lose the same share in a shadow
+    ink = ink - ink.median()  # the paper's grain
+    grain = ink.abs().median()
+    if ink.flatten().topk(16).values[-1] < max(0.06, 6 * grain):
         raise ValueError("there is no ink in it")
-    mask = ink > 0.3 * strongest
+    ink = erase_lines(erase_lines(ink).T).T
+    strongest = ink.flatten().topk(16).values[-1]
+    mask = ink > max(0.2 * strongest, 4 * grain)
 
-    # Of the pieces of ink, those that nearly touch taken as one, keep the largest
+    # Keep the largest piece of ink and what lies near it, but for specks
     cells = F.max_pool2d((ink * mask)[None, None], 4, ceil_mode=True)
-    pieces = torch.arange(1.0, cells.numel() + 1).view(cells.shape) * (cells > 0)
-    while not torch.equal(pieces, grown := F.max_pool2d(pieces, 3, 1, 1) * (cells > 0)):
-        pieces = grown
-    mass = torch.zeros(cells.numel() + 1).index_add(0, pieces.flatten().long(), cells.flatten())
-    kept = F.interpolate((pieces == mass[1:].argmax() + 1).float(), scale_factor=4)[0, 0, :height, :width]
-    ink = mask * kept
+    pieces, mass = find_pieces(cells, 1)
+    cells = cells * (mass > 0.05 * mass.max())[pieces]
+    pieces, mass = find_pieces(cells, reach)
+    cells = F.interpolate((pieces == mass.argmax()).float(), scale_factor=4)[0, 0, :height, :width]
+    ink = ((ink / strongest - 0.2) / 0.5).clamp(0, 1) * mask * cells
     rows, columns = ink.sum(1).nonzero(), ink.sum(0).nonzero()
     found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).flatten()
     return ink, box[[0, 1, 0, 1]] + found * scale
+
+
+def find_pieces(cells, reach):
+    """Number the pieces of a map of shape (1, 1, height, width), that is cells above 0 with gaps below `reach`.
+
+    Returns each cell's piece, 0 for none, and each piece's mass.
+    """
+    pieces = torch.arange(1.0, cells.numel() + 1).view(cells.shape) * (cells > 0)
+    while not torch.equal(pieces, grown := F.max_pool2d(pieces, 2 * reach + 1, 1, reach) * (cells > 0)):
+        pieces = grown
+    pieces = pieces.long()
+    mass = torch.zeros(cells.numel() + 1).index_add(0, pieces.flatten(), cells.flatten())
+    for side in (pieces[0, 0, 0], pieces[0, 0, -1], pieces[0, 0, :, 0], pieces[0, 0, :, -1]):
+        mass[side[side > 0]] *= 1 - 0.9 * ((side > 0).float().mean() > 0.5)
+    return pieces, mass
+
+
+def erase_lines(ink):
+    """Take out of `ink` the straight lines that cross all of it, up to 15 degrees off the horizontal: ruled paper's."""
+    height, width = ink.shape
+    columns = torch.arange(0, width, 8)
+    slopes = torch.linspace(-0.27, 0.27, 55)
+    rows = torch.arange(height)[:, None] + (slopes[:, None, None] * (columns - width / 2)).round().long()
+    thin = ink + grow_rows(-grow_rows(-ink, 19), 19) * -1
+    thin = grow_rows(thin, 3)
+    along = thin[rows.clamp(0, height - 1), columns]  # (slope, row in the middle, column)
+    strength = along.kthvalue(1 + len(columns) * 3 // 10, dim=2).values  # the digit's strokes hide some of a line ...
+    strength = strength.minimum(along[:, :, [0, 1, -2, -1]].amin(2)).clamp(min=0)  # ... but not its ends
+    best = strength.sum(1).argmax()
+    rows = torch.arange(height)[:, None] - (slopes[best] * (torch.arange(width) - width / 2)).round().long()
+    return (ink - strength[best][rows.clamp(0, height - 1)]).clamp(min=0)
 
 
 def grow(image, size):
     """Each pixel becomes the largest within a square window of `size` (odd) pixels: a dilation."""
     image = F.max_pool2d(image[None, None], (size, 1), 1, (size // 2, 0))
     return F.max_pool2d(image, (1, size), 1, (0, size // 2))[0, 0]
+
+
+def grow_rows(x, n):
+    return F.max_pool2d(x[None, None], (n, 1), 1, (n // 2, 0))[0, 0]
 
 
 def fit(digit, side):
