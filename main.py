@@ -21,7 +21,6 @@ import argparse
 import contextlib
 import copy
 import ctypes
-import errno
 import functools
 import glob
 import io
@@ -229,31 +228,31 @@ def class_probabilities(model, image):
 
 
 def prepare_photo(picture):
-    """Return the digit in a picture (see read_picture) the way MNIST's makers prepared theirs: bright on black, fitted
-    into a box of 20 x 20 pixels, its centre of mass in the middle (LeCun, Cortes and Burges: The MNIST database).
+    """Return the digit in a picture (see read_picture) as MNIST's makers prepared theirs: bright on black, fitted into
+    20 x 20 pixels, its centre of mass in the middle (LeCun, Cortes and Burges: The MNIST database).
 
     float32 of shape (1, 28, 28), scaled as by load_data. Raises ValueError where there is no ink.
     """
-    whole = np.array((0, 0, *picture.size))
     # Look twice: at the whole picture to find the digit, then at its surroundings to see it large
-    _, box = find_ink(picture, whole, 2)
-    margin = 0.5 * max(box[2:] - box[:2])
-    near = np.clip(box + margin * np.array((-1, -1, 1, 1)), whole[[0, 1, 0, 1]], whole[[2, 3, 2, 3]])
-    ink, _ = find_ink(picture, near, 4)
+    _, (left, top, right, bottom) = find_ink(picture, (0, 0, *picture.size), reach=2)
+    margin = 0.5 * max(right - left, bottom - top)
+    near = (max(left - margin, 0), max(top - margin, 0),
+            min(right + margin, picture.width), min(bottom + margin, picture.height))
+    digit = F.pad(fit(find_ink(picture, near, reach=4)[0], 80), (16, 16, 16, 16))
 
-    # Thin strokes would vanish on the way down to 20 pixels, thick ones fill the loops: bring them to MNIST's width,
-    # of 5 to 14 pixels in a box of 80
-    digit = F.pad(fit(ink, 80), (16, 16, 16, 16))
-    core = -grow(-digit, 3)  # what is left of the digit with one pixel taken off all around ...
-    width = 2 / (1 - core.sum() / digit.sum()).clamp(min=0.01)  # ... which tells the mean width of its strokes
+    # Thin strokes would vanish on the way down to 20 pixels and thick ones fill the loops: bring both to MNIST's width
+    core = shrink(digit, 3, 3)  # without the outermost pixel all around, which tells how wide the strokes are
+    width = 2 / (1 - float(core.sum() / digit.sum()) + 1e-3)
     if width < 5:
-        digit = grow(digit, 1 + 2 * round((7.5 - width.item()) / 2))
+        window = 1 + 2 * round((7.5 - width) / 2)
+        digit = grow(digit, window, window)
     elif width > 14:
-        digit = -grow(-digit, 1 + 2 * round((width.item() - 11) / 2))
+        window = 1 + 2 * round((width - 11) / 2)
+        digit = shrink(digit, window, window)
 
     digit = fit(digit, 20)
     height, width = digit.shape
-    top = 14.5 - (digit.sum(1) @ (torch.arange(height) + 0.5)) / digit.sum()  # puts the centre of mass in the middle
+    top = 14.5 - (digit.sum(1) @ (torch.arange(height) + 0.5)) / digit.sum()
     left = 14.5 - (digit.sum(0) @ (torch.arange(width) + 0.5)) / digit.sum()
     top, left = top.round().int().clamp(0, 28 - height), left.round().int().clamp(0, 28 - width)
     image = torch.zeros(1, 28, 28)
@@ -262,119 +261,128 @@ def prepare_photo(picture):
 
 
 def read_picture(path):
-    """Return a picture file as a Pillow image of mode F: brightness, upright. Raises OSError and ValueError."""
+    """Return a picture file as a Pillow image of mode F: its brightness, upright. Raises OSError."""
     if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            image.draft("L", (2000, 2000))  # a large JPEG is decoded at a half or a quarter of its size
-            image = ImageOps.exif_transpose(image)
-            if image.mode[0] in "IF":  # 16 bits or more, which convert("L") would cut off at 255
-                brightness = np.asarray(image, np.float32)
-            else:
-                brightness = np.asarray(image.convert("RGB").convert("L"), np.float32)
-            if "A" in image.getbands() or "transparency" in image.info:
-                alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
-                visible = np.median(brightness[alpha > 0.5]) if alpha.max() > 0.5 else 0
-                # Mostly nothing: what is visible is ink, so nothing is its opposite. Else what is visible is paper
-                nothing = 255 - visible if alpha.mean() < 0.5 else visible
-                brightness = nothing + alpha * (brightness - nothing)
-    low, high = brightness.min(), brightness.max()
-    if low == high:
-        raise ValueError("there is no ink in it")
-    return Image.fromarray((brightness - low) / (high - low))
+        raise IsADirectoryError("is a folder")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.draft("L", (2000, 2000))  # a large JPEG is decoded at a half or a quarter of its size
+                image = ImageOps.exif_transpose(image)
+        if image.mode[0] in "IF":  # 16 bits or more, which convert("L") would cut off at 255
+            return Image.fromarray(np.asarray(image, np.float32) / max(image.getextrema()[1], 1))
+        alpha = "A" in image.getbands() or "transparency" in image.info
+        image = image.convert("RGBA" if alpha else "RGB").reduce(max(1, max(image.size) // 2000))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise OSError("is too large to open safely") from None
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise OSError(f"is damaged ({error})") from error
+    brightness = np.asarray(image.convert("L"), np.float32) / 255
+    if alpha:
+        alpha = np.asarray(image.getchannel("A"), np.float32) / 255
+        visible = np.median(brightness[alpha > 0.5]) if alpha.max() > 0.5 else 0
+        # Where most is nothing, what is visible is ink, on its opposite; else it is paper
+        nothing = 1 - visible if alpha.mean() < 0.5 else visible
+        brightness = nothing + alpha * (brightness - nothing)
+    return Image.fromarray(brightness)
 
 
 def find_ink(picture, box, reach):
-    """Look for the digit in `box` (left, top, right, bottom) of `picture`.
+    """Look for the digit in `box` (left, top, right, bottom) of `picture`, at 256 pixels in the longer direction.
 
-    Returns its ink, float32 of shape (height, width), 1 where it is and 0 elsewhere, and its bounding box in `picture`.
+    Returns its ink there, float32 of shape (height, width) from 0 to 1, and its bounding box in `picture`. Parts with
+    gaps of up to 4 * `reach` pixels are taken as one. Raises ValueError where there is no ink.
     """
-    size = box[2:] - box[:2]
-    scale = max(size) / 256
-    width, height = np.maximum(np.round(size / scale).astype(int), 16)
-    view = torch.from_numpy(np.array(picture.resize((width, height), Image.BOX if scale > 1 else Image.BICUBIC, tuple(box))))
+    scale = max(box[2] - box[0], box[3] - box[1]) / 256
+    size = max(16, round((box[2] - box[0]) / scale)), max(16, round((box[3] - box[1]) / scale))
+    view = torch.from_numpy(np.array(picture.resize(size, Image.BOX if scale > 1 else Image.BICUBIC, box)))
 
-    # Ink is the rarer and the stronger of what is darker and what is brighter than its surroundings
+    # Ink is what deviates more strongly from its surroundings, to the dark or to the bright
     coarse = F.interpolate(view[None, None], size=(32, 32), mode="area")
     around = F.unfold(F.pad(coarse, (8, 8, 8, 8), mode="replicate"), 17).median(1).values.view(1, 1, 32, 32)
     if ((view - F.interpolate(around, view.shape, mode="bilinear")) ** 3).sum() > 0:
         view = view.max() - view
 
-    # The paper's brightness at each point: the darkest of the brightest around, which wipes out whatever is narrower
-    # than the window, strokes above all, and leaves shadows where they are (a morphological closing)
-    paper = F.pad(view[None], (38,) * 4, mode="replicate")[0]
-    paper = -grow(-grow(paper, 77), 77)[38:-38, 38:-38]
-    ink = (paper - view) / paper.clamp(min=0.4)  # relative, since ink and paper lose the same share in a shadow
-    ink = ink - ink.median()  # the paper's grain
+    # The paper's brightness at each point: the darkest of the brightest around, which wipes out all that is narrower
+    # than 77 pixels, strokes above all, and leaves shadows in place (a morphological closing)
+    paper = F.pad(view[None], (38, 38, 38, 38), mode="replicate")[0]
+    paper = shrink(grow(paper, 77, 77), 77, 77)[38:-38, 38:-38]
+    ink = (paper - view) / paper.clamp(min=0.4)  # relative, since in a shadow ink and paper lose the same share
+    ink = ink - ink.median()
     grain = ink.abs().median()
-    if ink.flatten().topk(16).values[-1] < max(0.06, 6 * grain):
-        raise ValueError("there is no ink in it")
     ink = erase_lines(erase_lines(ink).T).T
     strongest = ink.flatten().topk(16).values[-1]
-    mask = ink > max(0.2 * strongest, 4 * grain)
+    if strongest < max(0.06, 6 * grain):
+        raise ValueError("there is no ink in it")
+    ink[ink < max(0.2 * strongest, 4 * grain)] = 0
 
-    # Keep the largest piece of ink and what lies near it, but for specks
-    cells = F.max_pool2d((ink * mask)[None, None], 4, ceil_mode=True)
+    # Keep the largest piece and what lies near it, without specks
+    cells = F.max_pool2d(ink[None, None], 4, ceil_mode=True)
     pieces, mass = find_pieces(cells, 1)
-    cells = cells * (mass > 0.05 * mass.max())[pieces]
-    pieces, mass = find_pieces(cells, reach)
-    cells = F.interpolate((pieces == mass.argmax()).float(), scale_factor=4)[0, 0, :height, :width]
-    ink = ((ink / strongest - 0.2) / 0.5).clamp(0, 1) * mask * cells
-    rows, columns = ink.sum(1).nonzero(), ink.sum(0).nonzero()
-    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).flatten()
-    return ink, box[[0, 1, 0, 1]] + found * scale
+    pieces, mass = find_pieces(cells * (mass > 0.05 * mass.max())[pieces], reach)
+    kept = F.interpolate((pieces == mass.argmax()).float(), scale_factor=4)[0, 0, :size[1], :size[0]]
+    ink = ((ink / strongest - 0.2) / 0.5).clamp(0, 1) * kept
+    left, top, right, bottom = bounding_box(ink)
+    return ink, (box[0] + scale * left, box[1] + scale * top, box[0] + scale * right, box[1] + scale * bottom)
 
 
 def find_pieces(cells, reach):
-    """Number the pieces of a map of shape (1, 1, height, width), that is cells above 0 with gaps below `reach`.
+    """Number the pieces of a map of shape (1, 1, height, width), taking cells above 0 up to `reach` apart as one.
 
-    Returns each cell's piece, 0 for none, and each piece's mass.
+    Returns each cell's number, 0 for none, and the mass of the piece of each number.
     """
     pieces = torch.arange(1.0, cells.numel() + 1).view(cells.shape) * (cells > 0)
     while not torch.equal(pieces, grown := F.max_pool2d(pieces, 2 * reach + 1, 1, reach) * (cells > 0)):
         pieces = grown
     pieces = pieces.long()
     mass = torch.zeros(cells.numel() + 1).index_add(0, pieces.flatten(), cells.flatten())
-    for side in (pieces[0, 0, 0], pieces[0, 0, -1], pieces[0, 0, :, 0], pieces[0, 0, :, -1]):
-        mass[side[side > 0]] *= 1 - 0.9 * ((side > 0).float().mean() > 0.5)
+    for side in (pieces[..., 0], pieces[..., -1], pieces[..., 0, :], pieces[..., -1, :]):
+        if (side > 0).float().mean() > 0.5:  # whatever lies along the picture's border is a table rather than a digit
+            mass[side.unique()] *= 0.1
     return pieces, mass
 
 
 def erase_lines(ink):
     """Take out of `ink` the straight lines that cross all of it, up to 15 degrees off the horizontal: ruled paper's."""
     height, width = ink.shape
-    columns = torch.arange(0, width, 8)
-    slopes = torch.linspace(-0.27, 0.27, 55)
+    columns, slopes = torch.arange(0, width, 8), torch.linspace(-0.27, 0.27, 55)
+    thin = grow(ink - grow(shrink(ink, 19, 1), 19, 1), 3, 1)
     rows = torch.arange(height)[:, None] + (slopes[:, None, None] * (columns - width / 2)).round().long()
-    thin = ink + grow_rows(-grow_rows(-ink, 19), 19) * -1
-    thin = grow_rows(thin, 3)
     along = thin[rows.clamp(0, height - 1), columns]  # (slope, row in the middle, column)
-    strength = along.kthvalue(1 + len(columns) * 3 // 10, dim=2).values  # the digit's strokes hide some of a line ...
-    strength = strength.minimum(along[:, :, [0, 1, -2, -1]].amin(2)).clamp(min=0)  # ... but not its ends
+    # A line shows at both of its ends and, though the digit hides some of it, in 7 of 10 columns
+    strength = along.kthvalue(1 + len(columns) * 3 // 10, dim=2).values
+    strength = strength.minimum(along[:, :, [0, 1, -2, -1]].amin(2)).clamp(min=0)
     best = strength.sum(1).argmax()
     rows = torch.arange(height)[:, None] - (slopes[best] * (torch.arange(width) - width / 2)).round().long()
     return (ink - strength[best][rows.clamp(0, height - 1)]).clamp(min=0)
 
 
-def grow(image, size):
-    """Each pixel becomes the largest within a square window of `size` (odd) pixels: a dilation."""
-    image = F.max_pool2d(image[None, None], (size, 1), 1, (size // 2, 0))
-    return F.max_pool2d(image, (1, size), 1, (0, size // 2))[0, 0]
+def grow(image, height, width):
+    """Each pixel becomes the largest in a window of `height` by `width` (odd) pixels around it: a dilation."""
+    image = F.max_pool2d(image[None, None], (height, 1), 1, (height // 2, 0))
+    return F.max_pool2d(image, (1, width), 1, (0, width // 2))[0, 0]
 
 
-def grow_rows(x, n):
-    return F.max_pool2d(x[None, None], (n, 1), 1, (n // 2, 0))[0, 0]
+def shrink(image, height, width):
+    """Each pixel becomes the smallest in a window of `height` by `width` (odd) pixels around it: an erosion."""
+    return -grow(-image, height, width)
+
+
+def bounding_box(ink):
+    """Return left, top, right and bottom of what is above 0."""
+    rows, columns = ink.amax(1).nonzero(), ink.amax(0).nonzero()
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def fit(digit, side):
     """Crop `digit` to its bounding box and scale that to `side` pixels in its longer direction."""
-    rows, columns = digit.sum(1).nonzero(), digit.sum(0).nonzero()
-    digit = digit[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-    scale = side / max(digit.shape)
-    size = [max(1, round(n * scale)) for n in digit.shape]
+    left, top, right, bottom = bounding_box(digit)
+    digit = digit[top:bottom, left:right]
+    size = [max(1, round(side * n / max(digit.shape))) for n in digit.shape]
     return F.interpolate(digit[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 

@@ -67,7 +67,7 @@ def model(loaders):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working directory with few digits to train on: 640 and 100, in data/MNIST/raw."""
+    """An empty working directory with few digits, 640 to train and 640 to test, in data/MNIST/raw."""
     write_dataset(tmp_path / "data" / "MNIST" / "raw", size=640)
     monkeypatch.chdir(tmp_path)
     return tmp_path
