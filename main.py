@@ -111,7 +111,6 @@ def train_model(model, train_loader, epochs=5):
     """Train `model` in place. The loss printed for an epoch is the sum over its batches."""
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters(), lr=0.001, fused=True)  # one pass over all weights
-    keep_memory()
     model.train()
     for epoch in range(epochs):
         total_loss = 0
@@ -136,7 +135,7 @@ def evaluate_model(model, test_loader):
     total = 0
     with torch.no_grad():
         for images, labels in test_loader:
-            outputs = model(images.to(device)).to(labels.device)
+            outputs = model(images.to(next(model.parameters()).device)).to(labels.device)
             _, predicted = torch.max(outputs.data, 1)
             total += labels.size(0)
             correct += (predicted == labels).sum().item()
