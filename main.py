@@ -270,10 +270,11 @@ def read_picture(path):
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                image.draft("L", (2000, 2000))  # a large JPEG is decoded at a half or a quarter of its size
+                image.draft("L", (1500, 1500))  # a large JPEG is decoded at a half or a quarter of its size
                 image = ImageOps.exif_transpose(image)
         if image.mode[0] in "IF":  # 16 bits or more, which convert("L") would cut off at 255
-            return Image.fromarray(np.asarray(image, np.float32) / max(image.getextrema()[1], 1))
+            brightness = np.nan_to_num(np.asarray(image, np.float32))
+            return Image.fromarray(brightness / max(brightness.max(), 1))
         alpha = "A" in image.getbands() or "transparency" in image.info
         image = image.convert("RGBA" if alpha else "RGB").reduce(max(1, max(image.size) // 2000))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -364,8 +365,15 @@ def erase_lines(ink):
 
 def grow(image, height, width):
     """Each pixel becomes the largest in a window of `height` by `width` (odd) pixels around it: a dilation."""
-    image = F.max_pool2d(image[None, None], (height, 1), 1, (height // 2, 0))
-    return F.max_pool2d(image, (1, width), 1, (0, width // 2))[0, 0]
+    for size in (height, width):
+        image = F.pad(image, (0, 0, size // 2, size // 2), value=-math.inf)
+        reached = 1
+        while reached < size:  # each step takes the larger of two, and so covers up to twice as many
+            step = min(reached, size - reached)
+            image = torch.maximum(image[:-step], image[step:])
+            reached += step
+        image = image.T
+    return image
 
 
 def shrink(image, height, width):
@@ -406,7 +414,7 @@ def read_photos(model, classes, question):
         for name, score in scores.items():
             print(f"  {name:>{max(map(len, scores))}} {100 * score:6.2f}% {'#' * round(40 * score)}".rstrip())
         figure, [[left, middle, right]] = new_figure(1, 3)
-        for axis, shown, title in (left, picture, os.path.basename(path)), (middle, image[0], "What the network sees"):
+        for axis, shown, title in (left, picture, "Your photo"), (middle, image[0], "What the network sees"):
             axis.imshow(shown, cmap="gray")
             axis.set_title(title)
             axis.axis("off")
@@ -419,7 +427,7 @@ def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted or escaped when a file was dropped on it."""
     if os.name == "nt":
         text = text.strip("\"'")
-    elif not os.path.exists(text):
+    elif not os.path.exists(os.path.expanduser(text)):
         with contextlib.suppress(ValueError):  # a lone quote, as in it's.jpg, belongs to the name
             text = " ".join(shlex.split(text))
     return os.path.expanduser(text)
@@ -661,6 +669,7 @@ def name_scores(classes, probabilities):
 
 def new_figure(rows, columns):
     """plt.subplots(), without a window where the chosen backend has no screen to open one on."""
+    plt.rcParams["text.parse_math"] = False  # a $ in a class's name is no formula
     try:
         return plt.subplots(rows, columns, figsize=(2.4 * columns, 2.5 * rows), squeeze=False, layout="constrained")
     except ImportError:

@@ -1,5 +1,5 @@
-"""The photo reader. The tests draw their own pictures: MNIST digits that the network hasn't seen, large, as ink on paper
-as a camera would see it, and every sort of file that is no such picture."""
+"""The photo reader. The tests draw their own pictures: MNIST digits that the network hasn't seen, large, as ink on
+paper as a camera would see it, and every sort of file that is no such picture."""
 import copy
 import io
 import os
@@ -53,7 +53,7 @@ def enlarge(digit, side):
 
 
 def trace(digit, side, width):
-    """The digit redrawn with a pen `width` pixels wide along the middle of its strokes (thinned as by Zhang and Suen)."""
+    """The digit redrawn with a pen `width` pixels wide along the middle of its strokes (Zhang and Suen's thinning)."""
     dots = (np.asarray(Image.fromarray(np.uint8(255 * digit)).resize((84, 84), Image.BICUBIC)) > 110).astype(int)
     before = None
     while before is None or before.sum() > dots.sum():
@@ -107,9 +107,9 @@ def rule(rng, both):
     draw = ImageDraw.Draw(canvas)
     tilt, gap = rng.uniform(-30, 30), rng.integers(40, 60)
     for start in range(-60, 660, gap):
-        draw.line((0, start - tilt, 600, start + tilt), fill=75, width=2)
+        draw.line((0, start - tilt, 600, start + tilt), fill=110, width=2)
         if both:
-            draw.line((start + tilt, 0, start - tilt, 600), fill=75, width=2)
+            draw.line((start + tilt, 0, start - tilt, 600), fill=110, width=2)
     return np.asarray(canvas, np.float32) / 255
 
 
@@ -349,13 +349,14 @@ FAULTY = {
     "a cut-off PNG": lambda: saved(scribble(), "PNG")[:2000],
     "a cut-off GIF": lambda: saved(scribble(), "GIF")[:2000],
     "a cut-off TIFF": lambda: saved(scribble(), "TIFF")[:-2000],
+    "nonsense for EXIF": lambda: saved(scribble(), "PNG", exif=b"nonsense"),  # Pillow itself raises a SyntaxError
     "a PNG bomb": lambda: bomb("PNG"),
     "a TIFF bomb": lambda: bomb("TIFF"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTY)
-def test_a_file_that_is_no_whole_picture_is_an_os_error(name, model, tmp_path, capfd):
+def test_a_faulty_file_is_an_os_error(name, model, tmp_path, capfd):
     (tmp_path / "faulty").write_bytes(FAULTY[name]())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
