@@ -414,7 +414,7 @@ def read_photos(model, classes, question):
             print(f"  {name:>{max(map(len, scores))}} {100 * score:6.2f}% {'#' * round(40 * score)}".rstrip())
         figure, [[left, middle, right]] = new_figure(1, 3)
         for axis, shown, title in (left, picture, "Your photo"), (middle, image[0], "What the network sees"):
-            axis.imshow(shown, cmap="gray")
+            axis.imshow(np.asarray(shown), cmap="gray")
             axis.set_title(title)
             axis.axis("off")
         right.set_title(f"Prediction: {guess}")
