@@ -4,7 +4,10 @@
 
 It asks whether to load the model that an earlier run saved or to train a new one. A run that trained one ended with:
 
-CLOSING
+    Epoch [5/5], Loss: 17.8710
+    Evaluating...
+    Test Accuracy: 99.02%
+    Showing sample predictions...
 """
 import signal
 import sys
@@ -44,7 +47,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 import torch.optim as optim
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets, transforms
 
@@ -55,8 +58,9 @@ from torchvision import datasets, transforms
 def load_data(batch_size=64, dataset="mnist"):
     """Return `train_loader, test_loader`.
 
-    Each yields images, float32 of shape (batch, 1, 28, 28) from -1 (paper) to 1 (ink), and labels, int64 of shape
-    (batch,). `loader.dataset[i]` is one image and its label, `loader.dataset.classes` the classes' names.
+    Each yields images, float32 of shape (batch, 1, 28, 28) from -1 (black, the background) to 1 (white, the strokes),
+    and labels, int64 of shape (batch,). `loader.dataset[i]` is one image and its label,
+    `loader.dataset.classes` the classes' names.
     """
     transform = transforms.Compose([
         transforms.ToTensor(),
@@ -65,7 +69,7 @@ def load_data(batch_size=64, dataset="mnist"):
     source = find_source(dataset)  # datasets.MNIST, or what is read in its place
     train_data = source(root="./data", train=True, download=True, transform=transform)
     test_data = source(root="./data", train=False, download=True, transform=transform)
-    # The slides' loader transforms each image anew in every epoch; here each is transformed once
+    # Once here rather than in every epoch as on the slides; the training set goes to the accelerator if there is one
     train_data, test_data = transform_once(train_data, device), transform_once(test_data)
     train_loader = DataLoader(train_data, batch_size=batch_size, shuffle=True)
     test_loader = DataLoader(test_data, batch_size=batch_size, shuffle=False)
@@ -97,13 +101,13 @@ class DigitCNN(nn.Module):
 
     def forward(self, x):
         """Return the logits, float32, on the device that `x` came from."""
-        origin, network = x.device, self.fc_layers[1].weight.device
-        x = x.to(network)
-        # Opened anew for each batch: a region kept open would go on using copies of outdated weights
-        with torch.autocast(network.type, torch.bfloat16, enabled=self.training and has_bfloat16(network)):
+        input_device, model_device = x.device, self.fc_layers[1].weight.device
+        x = x.to(model_device)
+        # Opened anew for each batch: until it ends, autocast goes on using its bfloat16 copies of the weights
+        with torch.autocast(model_device.type, torch.bfloat16, enabled=self.training and has_bfloat16(model_device)):
             x = self.conv_layers(x)
             x = self.fc_layers(x)
-        return x.float().to(origin)
+        return x.float().to(input_device)
 
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data -------------------------
@@ -131,7 +135,7 @@ def train_model(model, train_loader, epochs=5):
 
 
 def evaluate_model(model, test_loader):
-    """Print and return the share of test images that `model` names right, in percent."""
+    """Print and return the accuracy on the test set, in percent."""
     model.eval()
     correct = 0
     total = 0
@@ -155,14 +159,14 @@ def show_predictions(model, test_loader):
     classes = class_names(dataset)
     indices = sample(range(len(dataset)), min(5, len(dataset)))
     figure, axes = new_figure(2, len(indices))
-    figure.suptitle("Orange: the right answer's bar")
+    figure.suptitle("Orange: the true label")
     for (top, bottom), i in zip(axes.T, indices):
         image, label = dataset[i]
-        scores = name_scores(classes, class_probabilities(model, image))
-        top.imshow(image.squeeze(), cmap="gray")
-        top.set_title(f"Prediction: {max(scores, key=scores.get)}")
+        probabilities = probabilities_by_class(classes, class_probabilities(model, image))
+        top.imshow(image.squeeze().numpy(), cmap="gray")
+        top.set_title(f"Prediction: {max(probabilities, key=probabilities.get)}")
         top.axis("off")
-        draw_bars(bottom, scores, classes[label])
+        draw_bars(bottom, probabilities, classes[label])
     show_figure(figure, "predictions.png")
 
 
@@ -171,8 +175,9 @@ def show_predictions(model, test_loader):
 
 def main(dataset="mnist"):
     """Load or train a model, evaluate it, show predictions and read photos. Return the exit status."""
-    model_path = {"mnist": "digit_cnn.pth"}.get(dataset, f"{os.path.basename(os.path.abspath(dataset))}_cnn.pth")
+    model_path = "digit_cnn.pth" if dataset == "mnist" else f"{os.path.basename(os.path.abspath(dataset))}_cnn.pth"
     print("Loading data...")
+    # For MNIST called as on the slides, so that the slides' own load_data and DigitCNN fit too
     train_loader, test_loader = load_data() if dataset == "mnist" else load_data(dataset=dataset)
     classes = class_names(test_loader.dataset)
 
@@ -183,7 +188,7 @@ def main(dataset="mnist"):
 
     use_saved = ""
     while use_saved not in ("y", "yes", "n", "no"):
-        use_saved = ask("Load saved model? (y/n): ", closed="n").lower()
+        use_saved = ask("Load saved model? (y/n): ", at_eof="n").lower()
     loaded = saved = False
     if use_saved in ("y", "yes"):
         if os.path.isfile(model_path):
@@ -238,19 +243,19 @@ def prepare_photo(picture):
     margin = 0.5 * max(right - left, bottom - top)
     near = (max(left - margin, 0), max(top - margin, 0),
             min(right + margin, picture.width), min(bottom + margin, picture.height))
-    digit = F.pad(fit(find_ink(picture, near, reach=4)[0], 80), (16, 16, 16, 16))
+    digit = F.pad(crop_and_resize(find_ink(picture, near, reach=4)[0], 80), (16, 16, 16, 16))
 
-    # Thin strokes would vanish on the way down to 20 pixels and thick ones fill the loops: bring both to MNIST's width
-    core = shrink(digit, 3, 3)  # without the outermost pixel all around, which tells how wide the strokes are
-    width = 2 / (1 - float(core.sum() / digit.sum()) + 1e-3)
-    if width < 5:
-        window = 1 + 2 * round((7.5 - width) / 2)
-        digit = grow(digit, window, window)
-    elif width > 14:
-        window = 1 + 2 * round((width - 11) / 2)
-        digit = shrink(digit, window, window)
+    # Thin strokes would vanish on the way down to 20 pixels and thick ones fill the loops: bring both to MNIST's width,
+    # of 5 to 14 pixels at this size. How much an erosion by one pixel leaves tells how wide they are
+    stroke_width = 2 / (1 - float(erode(digit, 3, 3).sum() / digit.sum()) + 1e-3)
+    if stroke_width < 5:
+        window = 1 + 2 * round((7.5 - stroke_width) / 2)
+        digit = dilate(digit, window, window)
+    elif stroke_width > 14:
+        window = 1 + 2 * round((stroke_width - 11) / 2)
+        digit = erode(digit, window, window)
 
-    digit = fit(digit, 20)
+    digit = crop_and_resize(digit, 20)
     height, width = digit.shape
     top = 14.5 - (digit.sum(1) @ (torch.arange(height) + 0.5)) / digit.sum()
     left = 14.5 - (digit.sum(0) @ (torch.arange(width) + 0.5)) / digit.sum()
@@ -276,6 +281,8 @@ def read_picture(path):
             return Image.fromarray(brightness / max(brightness.max(), 1))
         alpha = "A" in image.getbands() or "transparency" in image.info
         image = image.convert("RGBA" if alpha else "RGB").reduce(max(1, max(image.size) // 2000))
+    except UnidentifiedImageError:
+        raise OSError("is not a picture in a known format; save a phone's HEIC photo as JPEG") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise OSError("is too large to open safely") from None
     except OSError:
@@ -311,27 +318,27 @@ def find_ink(picture, box, reach):
     # The paper's brightness at each point: the darkest of the brightest around, which wipes out all that is narrower
     # than 77 pixels, strokes above all, and leaves shadows in place (a morphological closing)
     paper = F.pad(view[None], (38, 38, 38, 38), mode="replicate")[0]
-    paper = shrink(grow(paper, 77, 77), 77, 77)[38:-38, 38:-38]
+    paper = erode(dilate(paper, 77, 77), 77, 77)[38:-38, 38:-38]
     ink = (paper - view) / paper.clamp(min=0.4)  # relative, since in a shadow ink and paper lose the same share
     ink = ink - ink.median()
-    grain = ink.abs().median()
+    noise = ink.abs().median()
     ink = erase_lines(erase_lines(ink).T).T
     strongest = ink.flatten().topk(16).values[-1]
-    if strongest < max(0.06, 6 * grain):
+    if strongest < max(0.06, 6 * noise):
         raise ValueError("there is no ink in it")
-    ink[ink < max(0.2 * strongest, 4 * grain)] = 0
+    ink[ink < max(0.2 * strongest, 4 * noise)] = 0
 
     # Keep the largest piece and what lies near it, without specks
     cells = F.max_pool2d(ink[None, None], 4, ceil_mode=True)
-    pieces, mass = find_pieces(cells, 1)
-    pieces, mass = find_pieces(cells * (mass > 0.05 * mass.max())[pieces], reach)
+    pieces, mass = connected_components(cells, 1)
+    pieces, mass = connected_components(cells * (mass > 0.05 * mass.max())[pieces], reach)
     kept = F.interpolate((pieces == mass.argmax()).float(), scale_factor=4)[0, 0, :size[1], :size[0]]
     ink = ((ink / strongest - 0.2) / 0.5).clamp(0, 1) * kept
     left, top, right, bottom = bounding_box(ink)
     return ink, (box[0] + scale * left, box[1] + scale * top, box[0] + scale * right, box[1] + scale * bottom)
 
 
-def find_pieces(cells, reach):
+def connected_components(cells, reach):
     """Number the pieces of a map of shape (1, 1, height, width), taking cells above 0 up to `reach` apart as one.
 
     Returns each cell's number, 0 for none, and the mass of the piece of each number.
@@ -351,7 +358,7 @@ def erase_lines(ink):
     """Take out of `ink` the straight lines that cross all of it, up to 15 degrees off the horizontal: ruled paper's."""
     height, width = ink.shape
     columns, slopes = torch.arange(0, width, 8), torch.linspace(-0.27, 0.27, 55)
-    thin = grow(ink - grow(shrink(ink, 19, 1), 19, 1), 3, 1)
+    thin = dilate(ink - dilate(erode(ink, 19, 1), 19, 1), 3, 1)
     rows = torch.arange(height)[:, None] + (slopes[:, None, None] * (columns - width / 2)).round().long()
     along = thin[rows.clamp(0, height - 1), columns]  # (slope, row in the middle, column)
     # A line shows at both of its ends and, though the digit hides some of it, in 7 of 10 columns
@@ -362,7 +369,7 @@ def erase_lines(ink):
     return (ink - strength[best][rows.clamp(0, height - 1)]).clamp(min=0)
 
 
-def grow(image, height, width):
+def dilate(image, height, width):
     """Each pixel becomes the largest in a window of `height` by `width` (odd) pixels around it: a dilation."""
     for size in (height, width):
         image = F.pad(image, (0, 0, size // 2, size // 2), value=-math.inf)
@@ -375,9 +382,9 @@ def grow(image, height, width):
     return image
 
 
-def shrink(image, height, width):
+def erode(image, height, width):
     """Each pixel becomes the smallest in a window of `height` by `width` (odd) pixels around it: an erosion."""
-    return -grow(-image, height, width)
+    return -dilate(-image, height, width)
 
 
 def bounding_box(ink):
@@ -386,7 +393,7 @@ def bounding_box(ink):
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def fit(digit, side):
+def crop_and_resize(digit, side):
     """Crop `digit` to its bounding box and scale that to `side` pixels in its longer direction."""
     left, top, right, bottom = bounding_box(digit)
     digit = digit[top:bottom, left:right]
@@ -399,7 +406,7 @@ def fit(digit, side):
 
 def read_photos(model, classes, question):
     """Ask for picture files until the answer is empty; tell and show what `model` sees in each."""
-    while path := ask(question, closed=""):
+    while path := ask(question, at_eof=""):
         path = clean_path(path)
         try:
             picture = read_picture(path)
@@ -407,25 +414,26 @@ def read_photos(model, classes, question):
         except (OSError, ValueError) as error:
             print(f"{path}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
             continue
-        scores = name_scores(classes, class_probabilities(model, image))
-        guess = max(scores, key=scores.get)
-        print(f"{os.path.basename(path)}: {guess} ({100 * scores[guess]:.2f}%)")
-        for name, score in scores.items():
-            print(f"  {name:>{max(map(len, scores))}} {100 * score:6.2f}% {'#' * round(40 * score)}".rstrip())
+        probabilities = probabilities_by_class(classes, class_probabilities(model, image))
+        guess = max(probabilities, key=probabilities.get)
+        print(f"{os.path.basename(path)}: {guess} ({100 * probabilities[guess]:.2f}%)")
+        width = max(map(len, probabilities))
+        for name, probability in probabilities.items():
+            print(f"  {name:>{width}} {100 * probability:6.2f}% {'#' * round(40 * probability)}".rstrip())
         figure, [[left, middle, right]] = new_figure(1, 3)
         for axis, shown, title in (left, picture, "Your photo"), (middle, image[0], "What the network sees"):
             axis.imshow(np.asarray(shown), cmap="gray")
             axis.set_title(title)
             axis.axis("off")
         right.set_title(f"Prediction: {guess}")
-        draw_bars(right, scores)
+        draw_bars(right, probabilities)
         show_figure(figure, "photo_prediction.png")
 
 
 def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted or escaped when a file was dropped on it."""
     if os.name == "nt":
-        text = text.strip("\"'")
+        text = text.removeprefix("& ").strip("\"'")  # VS Code's terminal gives & 'C:\a b.jpg'
     elif not os.path.exists(os.path.expanduser(text)):
         with contextlib.suppress(ValueError):  # a lone quote, as in it's.jpg, belongs to the name
             text = " ".join(shlex.split(text))
@@ -530,11 +538,11 @@ DATASETS = {
 }
 
 
-def transform_once(dataset, place="cpu"):
-    """Return a TensorDataset of what `dataset[i]` gives for every i, bit for bit, on the device `place`."""
+def transform_once(dataset, device="cpu"):
+    """Return a TensorDataset of what `dataset[i]` gives for every i, bit for bit, on `device`."""
     # To the transform, the whole set is one picture with N channels
     images = dataset.transform(dataset.data.numpy().transpose(1, 2, 0)).unsqueeze(1)  # (N, 1, 28, 28)
-    transformed = TensorDataset(images.to(place), dataset.targets.to(place))
+    transformed = TensorDataset(images.to(device), dataset.targets.to(device))
     transformed.classes = class_names(dataset)
     return transformed
 
@@ -635,13 +643,13 @@ def keep_memory():
 # ==== Beyond the slides: the terminal and the figures ================================================================
 
 
-def ask(question, closed):
-    """Return the answer to `question`, or `closed` where the input is closed."""
+def ask(question, at_eof):
+    """Return the answer to `question`, or `at_eof` where the input is closed."""
     try:
         return input(question).strip()
     except (EOFError, RuntimeError):  # RuntimeError: started without an input at all
         print()
-        return closed
+        return at_eof
 
 
 def progress(loader, status):
@@ -665,7 +673,7 @@ def progress(loader, status):
         print("\r" + " " * width + "\r", end="", flush=True)
 
 
-def name_scores(classes, probabilities):
+def probabilities_by_class(classes, probabilities):
     """Return {class name: probability}, without EMNIST's empty class."""
     return {name: score for name, score in zip(classes, probabilities.tolist()) if name != "N/A"}
 
@@ -680,11 +688,12 @@ def new_figure(rows, columns):
         return new_figure(rows, columns)
 
 
-def draw_bars(axis, scores, answer=None):
+def draw_bars(axis, probabilities, answer=None):
     """Draw {class name: probability} as a bar chart, the bar of the class `answer` in orange."""
-    axis.bar(list(scores), list(scores.values()), color=["C1" if name == answer else "C0" for name in scores])
+    colours = ["C1" if name == answer else "C0" for name in probabilities]
+    axis.bar(list(probabilities), list(probabilities.values()), color=colours)
     axis.set_ylim(0, 1)
-    axis.tick_params(axis="x", labelrotation=90 if max(map(len, scores)) > 1 else 0)
+    axis.tick_params(axis="x", labelrotation=90 if max(map(len, probabilities)) > 1 else 0)
 
 
 def show_figure(figure, path):
@@ -704,15 +713,15 @@ def show_figure(figure, path):
 
 
 def parse_arguments():
-    """Return main's arguments, {} without a word on the command line."""
+    """Return main's keyword arguments: {} when the command line names no data set."""
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description="""\
 Train a small convolutional network to recognise images, then read photos.
 
 DATASET is one of
-  mnist     handwritten digits, 0 to 9 (as without a word)
+  mnist     handwritten digits, 0 to 9 (the default)
   fashion   Fashion-MNIST: 10 kinds of clothing
   letters   EMNIST letters: A to Z (a download of over 500 MB)
-  FOLDER    your own drawings: a file NAME.npy for each class, uint8 of shape (N, 784)""")
+  FOLDER    your own drawings: a file NAME.npy for each class, uint8 of shape (N, 784) or (N, 28, 28)""")
     parser.add_argument("dataset", nargs="?", default=argparse.SUPPRESS, metavar="DATASET")
     arguments = vars(parser.parse_args())
     if not all(name in DATASETS or os.path.isdir(name) for name in arguments.values()):
@@ -721,7 +730,7 @@ DATASET is one of
 
 
 if __name__ == "__main__":
-    if sys.stdin and sys.stdout:  # no character of a file's name is an error, whatever the console can show
+    if sys.stdin and sys.stdout:  # no character of a file's name is an error on any console
         sys.stdin.reconfigure(errors="surrogateescape")
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -81,7 +81,7 @@ figure, axes = main.new_figure(1, 1)
 main.show_figure(figure, "figure.png")
 main.datasets.MNIST.mirrors = []
 main.main()"""
-    ended = subprocess.run([command()[0], "-W", "error::UserWarning", "-c", code], cwd=tmp_path, text=True,
+    ended = subprocess.run([command()[0], "-c", code], cwd=tmp_path, text=True,
                            env=environment(MPLBACKEND="TkAgg", PYTHONPATH=str(ROOT)), stdin=subprocess.DEVNULL,
                            capture_output=True)
     assert ended.returncode == 1 and len(ended.stdout.splitlines()) == 2 and "figure.png" in ended.stdout
@@ -302,7 +302,7 @@ def test_letters_are_upright_named_and_learned(tmp_path, monkeypatch, loaders):
     model = main.DigitCNN(len(classes))
     main.train_model(model, train_loader, epochs=2)
     assert main.evaluate_model(model, test_loader) > 85
-    scores = main.name_scores(classes, main.class_probabilities(model, test_loader.dataset[0][0]))
+    scores = main.probabilities_by_class(classes, main.class_probabilities(model, test_loader.dataset[0][0]))
     assert len(scores) == 26 and "N/A" not in scores
 
 
