@@ -659,7 +659,7 @@ def progress(loader, status):
         yield from loader
         return
     start = shown = time.monotonic()
-    width = shutil.get_terminal_size().columns - 1
+    width = (shutil.get_terminal_size().columns or 80) - 1  # Python 3.10 says 0 where the size is unknown
     try:
         for number, batch in enumerate(loader, start=1):
             yield batch
