@@ -141,6 +141,7 @@ def evaluate_model(model, test_loader):
     total = 0
     with torch.no_grad():
         for images, labels in test_loader:
+            # The slides' DigitCNN doesn't bring the images to the accelerator itself
             outputs = model(images.to(next(model.parameters()).device)).to(labels.device)
             _, predicted = torch.max(outputs.data, 1)
             total += labels.size(0)
@@ -341,7 +342,7 @@ def find_ink(picture, box, reach):
 def connected_components(cells, reach):
     """Number the pieces of a map of shape (1, 1, height, width), taking cells above 0 up to `reach` apart as one.
 
-    Returns each cell's number, 0 for none, and the mass of the piece of each number.
+    Returns each cell's number, 0 for none, and the mass of the piece of each number, a tenth of it along a border.
     """
     pieces = torch.arange(1.0, cells.numel() + 1).view(cells.shape) * (cells > 0)
     while not torch.equal(pieces, grown := F.max_pool2d(pieces, 2 * reach + 1, 1, reach) * (cells > 0)):
@@ -453,13 +454,13 @@ def find_source(name):
         return functools.partial(read_folder, name)
     source, folder, parts, num_classes = DATASETS[name]
     files = [f"{folder}/{part}-{kind}-ubyte" for part in parts for kind in ("images-idx3", "labels-idx1")]
-    counts = {}
     limit = socket.getdefaulttimeout()
     socket.setdefaulttimeout(10)  # seconds without an answer; torchvision itself would wait for ever
     try:
-        for path in filter(os.path.exists, files):
-            counts[path] = count_items(path, num_classes)
-            if not counts[path] or counts.get(path.replace("labels-idx1", "images-idx3"), 0) not in (0, counts[path]):
+        for path in files:
+            images = count if "labels" in path else 0  # the labels' file follows that of their images
+            count = count_items(path, num_classes) if os.path.exists(path) else 0
+            if os.path.exists(path) and (not count or images not in (0, count)):
                 print(f"{path} is damaged; it was kept as {set_aside(path)}.", file=sys.stderr)
         with contextlib.redirect_stdout(None):  # torchvision's report on each server it tries
             for train in (True, False):
