@@ -104,8 +104,8 @@ class DigitCNN(nn.Module):
         # Opened anew for each batch: until it ends, autocast goes on using its bfloat16 copies of the weights
         with torch.autocast(model_device.type, torch.bfloat16, enabled=self.training and has_bfloat16(model_device)):
             x = self.conv_layers(x)
-            x = self.fc_layers(x)
-        return x.float().to(input_device)
+        x = self.fc_layers(x.float())
+        return x.to(input_device)
 
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data -------------------------
@@ -370,8 +370,10 @@ def erase_lines(ink):
 
 def dilate(image, height, width):
     """Each pixel becomes the largest in a window of `height` by `width` (odd) pixels around it: a dilation."""
-    image = F.max_pool2d(image[None], (height, 1), 1, (height // 2, 0))  # one direction at a time is far less work
-    return F.max_pool2d(image, (1, width), 1, (0, width // 2))[0]
+    for size in (height, width):  # one direction at a time is far less work
+        image = F.pad(image, (0, 0, size // 2, size // 2), value=-torch.inf)
+        image = image.unfold(0, size, 1).amax(2).T
+    return image
 
 
 def erode(image, height, width):
