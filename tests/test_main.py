@@ -349,12 +349,13 @@ GOOD = np.zeros((14, 784), np.uint8)
     ({"a": GOOD, "b": GOOD[:, :100]}, "b.npy"), ({"a": GOOD, "b": GOOD.astype(float)}, "b.npy"),
     ({"a": GOOD, "b": GOOD[:3]}, "b.npy"), ({"a": GOOD, "b": np.array([{"an": "object"}] * 14)}, "b.npy"),
     ({"a": GOOD, "b": np.uint8(7)}, "b.npy"), ({"a": GOOD, "b": b""}, "b.npy"), ({"a": GOOD, "b": 1000}, "b.npy"),
+    ({"a": GOOD, "b": b"\x93NUMPY\2\0" + (20_000).to_bytes(4, "little") + b" " * 20_000}, "b.npy"),
 ])
 def test_a_faulty_folder_is_told_in_one_line(tmp_path, classes, fault):
     folder = tmp_path / "drawings"
     draw(folder, **{name: drawings for name, drawings in classes.items() if not isinstance(drawings, (bytes, int))})
     if isinstance(classes.get("b"), bytes):
-        (folder / "b.npy").write_bytes(b"")
+        (folder / "b.npy").write_bytes(classes["b"])
     elif isinstance(classes.get("b"), int):
         draw(folder, b=GOOD)
         (folder / "b.npy").write_bytes((folder / "b.npy").read_bytes()[:classes["b"]])
