@@ -223,7 +223,7 @@ def predict_photo(model, path):
 
 
 def class_probabilities(model, image):
-    """Return the classes' probabilities for an image of shape (1, 28, 28): float32, shape (num_classes,), on the CPU."""
+    """Return the classes' probabilities for an image of shape (1, 28, 28): float32, (num_classes,), on the CPU."""
     model.eval()
     with torch.no_grad():
         logits = model(image.unsqueeze(0).to(next(model.parameters()).device))

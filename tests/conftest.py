@@ -79,9 +79,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def command(*words):
-    """The command that runs the script with `words`."""
-    return [sys.executable, str(ROOT / "main.py"), *map(str, words)]
+def command():
+    """The command that runs the script."""
+    return [sys.executable, str(ROOT / "main.py")]
 
 
 def environment(**changes):
@@ -90,16 +90,16 @@ def environment(**changes):
     return {**{name: value for name, value in os.environ.items() if name not in hidden}, **changes}
 
 
-def run(folder, answers, *words, **changes):
+def run(folder, answers, **changes):
     """Run the script in `folder` with `answers` as its input, to its end: its returncode, stdout and stderr."""
-    return subprocess.run(command(*words), cwd=folder, input=answers, env=environment(**changes), capture_output=True,
+    return subprocess.run(command(), cwd=folder, input=answers, env=environment(**changes), capture_output=True,
                           text=True, timeout=120)
 
 
 @pytest.fixture(scope="session")
 def fork():
-    """A function that starts `target(*arguments)` as a process. All of them are forked from one that has done the
-    imports, since these take seconds."""
+    """A function that starts `target(*arguments, **named)` as a process. All of them are forked from one that has done
+    the imports, since these take seconds."""
     context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     if os.name != "nt":
         from multiprocessing import forkserver
@@ -109,8 +109,8 @@ def fork():
             forkserver.ensure_running()
     started = []
 
-    def start(target, *arguments):
-        process = context.Process(target=target, args=arguments)
+    def start(target, *arguments, **named):
+        process = context.Process(target=target, args=arguments, kwargs=named)
         process.start()
         started.append(process)
         return process
@@ -148,7 +148,7 @@ def script_on_terminal(folder, terminal):
     import termios
     os.setsid()
     fcntl.ioctl(os.open(terminal, os.O_RDWR), termios.TIOCSCTTY, 0)
-    script(folder, "utf-8", (terminal,) * 3)
+    script(folder, streams=(terminal,) * 3)
 
 
 def finish(process, folder):
@@ -159,8 +159,8 @@ def finish(process, folder):
 
 
 def wait_until(condition):
-    """Wait until `condition()` is true, at most half a minute."""
-    end = time.monotonic() + 30
+    """Wait until `condition()` is true, at most a minute."""
+    end = time.monotonic() + 60
     while not (result := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)

@@ -7,6 +7,7 @@ import http.server
 import io
 import os
 import pickle
+import re
 import runpy
 import shutil
 import signal
@@ -183,7 +184,7 @@ def test_a_kill_while_saving_leaves_the_earlier_model_and_the_next_save_works(sa
 def test_an_end_asked_for_while_saving_leaves_the_earlier_model_and_nothing_else(saved, folder, fork):
     before = saved.read_bytes()
     Path("in").write_text("n\n")
-    status, out, err = finish(fork(script, folder, "utf-8", ("in", "out", "err"), signal.SIGTERM), folder)
+    status, out, err = finish(fork(script, folder, deadly=signal.SIGTERM), folder)
     assert "Epoch [5/5]" in out and "Evaluating" not in out
     assert err == "\nStopped.\n" and status == 128 + signal.SIGTERM
     assert saved.read_bytes() == before and leftovers(folder) == []
@@ -344,11 +345,12 @@ def test_a_loss_that_is_no_number_is_told_once_and_never_saved(saved, folder, fo
 
 
 @posix
-@pytest.mark.parametrize("answer, place", [
-    ("", "(y/n): "),
-    ("n\n", "Epoch [1/5], Loss: "),
-    ("y\n", "(Enter to quit): ")])
-def test_ctrl_c_ends_the_script_in_one_line_and_leaves_the_model(answer, place, saved, folder, fork):
+@pytest.mark.parametrize("answer, place, presses", [
+    ("", "(y/n): ", 1),
+    ("", "(y/n): ", 4),
+    ("n\n", "Epoch [1/5], Loss: ", 1),
+    ("y\n", "(Enter to quit): ", 1)])
+def test_ctrl_c_ends_the_script_in_one_line_and_leaves_the_model(answer, place, presses, saved, folder, fork):
     before = saved.read_bytes()
     keyboard, terminal = os.openpty()
     os.set_blocking(keyboard, False)
@@ -365,13 +367,16 @@ def test_ctrl_c_ends_the_script_in_one_line_and_leaves_the_model(answer, place, 
         wait_until(lambda: shows("Load saved model? (y/n): "))
         os.write(keyboard, answer.encode())
         wait_until(lambda: shows(place))
-        os.write(keyboard, b"\x03")
+        for _ in range(presses):
+            os.write(keyboard, b"\x03")
+            time.sleep(0.02)
         wait_until(lambda: shows("Stopped.") and not process.is_alive())
         shows("")
     finally:
         os.close(keyboard)
         os.close(terminal)
-    assert "\r\nStopped.\r\n" in shown and shown.count("Stopped.") == 1 and "Traceback" not in shown
+    shown = re.sub(r"(\^C|\r *\r)*$", "", shown)  # the terminal's echo of further presses; the progress line, wiped out
+    assert shown.endswith("\r\nStopped.\r\n") and shown.count("Stopped.") == 1 and "Traceback" not in shown
     assert process.exitcode == 130 and saved.read_bytes() == before and leftovers(folder) == []
 
 
@@ -401,7 +406,7 @@ def test_a_reader_that_ends_early_ends_the_script_quietly(saved, folder, fork):
     before = saved.read_bytes()
     Path("in").write_text("n\n\n")
     os.mkfifo("pipe")
-    process = fork(script, folder, "utf-8", ("in", "pipe", "err"))
+    process = fork(script, folder, streams=("in", "pipe", "err"))
     with open("pipe") as pipe:
         lines = [pipe.readline() for _ in range(3)]
     status, _, err = finish(process, folder)
@@ -410,19 +415,20 @@ def test_a_reader_that_ends_early_ends_the_script_quietly(saved, folder, fork):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk that is always full")
-def test_a_full_disk_for_the_output_ends_the_script_in_one_line(saved, folder, fork):
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_full_disk_for_the_output_ends_the_script_in_one_line(answer, saved, folder, fork):
     before = saved.read_bytes()
-    Path("in").write_text("y\n\n")
-    status, _, err = finish(fork(script, folder, "utf-8", ("in", "/dev/full", "err")), folder)
+    Path("in").write_text(f"{answer}\n\n")
+    status, _, err = finish(fork(script, folder, streams=("in", "/dev/full", "err")), folder)
     assert (status, err) == (1, "Stopped: [Errno 28] No space left on device\n") and saved.read_bytes() == before
 
 
 @posix
-@pytest.mark.parametrize("streams", [("", "out", "err"), ("in", "", "err"), ("", "", "")])
+@pytest.mark.parametrize("streams", [("", "out", "err"), ("in", "", "err"), ("in", "out", ""), ("", "", "")])
 def test_closed_streams_end_no_run(streams, folder, fork):
     Path("in").write_text("n\n\n")
     Path("err").touch()
-    status, out, err = finish(fork(script, folder, "utf-8", streams), folder)
+    status, out, err = finish(fork(script, folder, streams=streams), folder)
     assert status == 0 and err == "" and leftovers(folder) == []
     assert "Test Accuracy: " in out or not streams[1]
     assert main.load_model(main.DigitCNN(), "digit_cnn.pth", DIGITS)

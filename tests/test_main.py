@@ -251,7 +251,13 @@ def test_every_path_through_the_prompt(folder, fork):
     assert status == 0 and outline(second) == [*start, "Loaded saved model.", *SHOWN]
     assert re.search("Test.*", first.stdout)[0] == re.search("Test.*", second)[0]
     assert (folder / "digit_cnn.pth").read_bytes() == saved
-    assert "\r" not in first.stdout + second
+
+    (folder / "in").write_text("")  # a closed input counts as no
+    status, *_ = finish(fork(script, folder, streams=("in", "third", "err")), folder)
+    third = (folder / "third").read_text()
+    assert status == 0 and outline(third) == [*start, *TRAINED, *SHOWN]
+    assert (folder / "digit_cnn.pth").read_bytes() != saved
+    assert "\r" not in first.stdout + second + third
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no pseudo-terminals")
@@ -286,19 +292,17 @@ def test_on_a_terminal_one_line_shows_the_progress_and_nothing_of_it_remains(fol
     assert not any("left" in line for line in screen)
 
 
-def test_help_names_the_data_sets_and_an_unknown_word_is_an_error(monkeypatch, capsys):
-    def arguments(*words):
+def test_help_names_the_data_sets_and_an_unknown_word_is_an_error(tmp_path, monkeypatch, fork):
+    for words, expected in ([], {}), (["fashion"], {"dataset": "fashion"}):
         monkeypatch.setattr("sys.argv", ["main.py", *words])
-        return main.parse_arguments()
-
-    assert arguments() == {} and arguments("fashion") == {"dataset": "fashion"}
-    for word, status in ("--help", 0), ("fruit", 2):
-        with pytest.raises(SystemExit) as ended:
-            arguments(word)
-        assert ended.value.code == status
-    output = capsys.readouterr()
-    assert all(re.search(rf"^  {word}  .*\w", output.out, re.M) for word in ("mnist", "fashion", "letters", "FOLDER"))
-    assert "fruit" in output.err.splitlines()[-1]
+        assert main.parse_arguments() == expected
+    (tmp_path / "in").touch()
+    status, out, err = finish(fork(script, tmp_path, words=["--help"]), tmp_path)
+    assert (status, err) == (0, "")
+    assert all(re.search(rf"^  {word}  .*\w", out, re.M) for word in ("mnist", "fashion", "letters", "FOLDER"))
+    (tmp_path / "out").unlink()
+    status, out, err = finish(fork(script, tmp_path, words=["fruit"]), tmp_path)
+    assert (status, out) == (2, "") and "fruit" in err.splitlines()[-1] and "Traceback" not in err
 
 
 # ---- The other data sets
@@ -339,7 +343,7 @@ def test_a_folder_of_drawings_is_learned_and_the_model_bears_its_name(tmp_path, 
     zeros, ones = (pixels[labels.cpu().numpy() == digit] for digit in (0, 1))
     draw(tmp_path / "shapes", ring=zeros, stroke=ones.reshape(-1, 784))
     (tmp_path / "in").touch()  # a closed input counts as no
-    status, out, err = finish(fork(script, tmp_path, "utf-8", ("in", "out", "err"), None, ["shapes"]), tmp_path)
+    status, out, err = finish(fork(script, tmp_path, words=["shapes"]), tmp_path)
     assert status == 0 and err == "" and "Training..." in out
     assert float(re.search(r"Test Accuracy: ([\d.]+)%", out)[1]) > 95
     assert sorted({*os.listdir(tmp_path)} - {"in", "out", "err"}) == ["predictions.png", "shapes", "shapes_cnn.pth"]
