@@ -18,10 +18,9 @@ def page(digit, paper=220, ink=40, size=300, place=(150, 160), light=1, lines=Fa
         for y in range(20, 600, 50):
             ImageDraw.Draw(cover).line((0, y, 600, y + 9), fill=70, width=2)
     cover = np.asarray(cover) / 255
-    below = cover[place[1]:place[1] + size, place[0]:place[0] + size]
-    np.maximum(below, ((large - 0.4) * 4).clip(0, 1), out=below) if below.flags.writeable else None
     whole = cover.copy()
-    whole[place[1]:place[1] + size, place[0]:place[0] + size] = np.maximum(below, ((large - 0.4) * 4).clip(0, 1))
+    below = whole[place[1]:place[1] + size, place[0]:place[0] + size]
+    np.maximum(below, ((large - 0.4) * 4).clip(0, 1), out=below)
     noise = np.random.default_rng(0).normal(0, 4, (600, 600))
     return Image.fromarray(np.uint8(((paper + (ink - paper) * whole) * light + noise).clip(0, 255)))
 
