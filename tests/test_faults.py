@@ -1,6 +1,7 @@
 """What goes wrong outside the script: one line tells, nothing ends in a traceback, nothing that was saved is lost."""
 import os
 import pickle
+import runpy
 import socket
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import run
+from conftest import ROOT
 from torchvision import datasets
 
 import main
@@ -21,7 +22,7 @@ class Trap:
         return open, ("sprung", "w")
 
 
-BROKEN = {"empty": b"", "text": b"<html>404</html>\n", "code": pickle.dumps(Trap()), "cut off": None, "foreign": None}
+BROKEN = {"empty": b"", "text": b"<html>404</html>\n", "code": pickle.dumps(Trap(), 2), "cut off": None, "foreign": None}
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -80,6 +81,7 @@ def test_a_folder_that_holds_something_else_ends_in_one_line(fault, tmp_path):
     assert "\n" not in ended.value.code and ("b.npy" in ended.value.code or fault is None)
 
 
-def test_an_unknown_data_set_ends_in_one_line(tmp_path):
-    done = run(tmp_path, "", "fruit")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "fruit" in done.stderr
+def test_an_unknown_data_set_ends_in_one_line(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["main.py", "fruit"])
+    with pytest.raises(SystemExit, match="^fruit could not be .*$"):
+        runpy.run_path(str(ROOT / "main.py"), run_name="__main__")

@@ -63,16 +63,18 @@ def test_training_lowers_the_loss_and_reaches_ninety_percent(loaders, capsys):
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
 
-def test_the_script_trains_saves_and_loads(folder):
+def test_the_script_trains_saves_and_loads(folder, answer, capsys):
     first = run(folder, "Maybe\n\nyes\n\n")  # two answers that it doesn't take, then yes without a model
     assert first.returncode == 0 and first.stderr == "" and first.stdout.count("(y/n)") == 3
     order = ["Loading data...", "Building model...", "No saved model found", "Training...", "Epoch [5/5], Loss: ",
              "Evaluating...", "Test Accuracy: ", "Showing sample predictions...", "saved as predictions.png"]
     assert sorted(order, key=first.stdout.index) == order
     assert sorted(os.listdir(folder)) == ["data", "digit_cnn.pth", "predictions.png"]
-    second = run(folder, " Y \n")  # and the input ends
-    assert "Loaded saved model." in second.stdout and "Training" not in second.stdout
-    assert re.search("Test.*", first.stdout)[0] == re.search("Test.*", second.stdout)[0]
+    answer(" Y ")  # and the input ends
+    main.main()
+    second = capsys.readouterr().out
+    assert "Loaded saved model." in second and "Training" not in second
+    assert re.search("Test.*", first.stdout)[0] == re.search("Test.*", second)[0]
     main.DigitCNN().load_state_dict(torch.load("digit_cnn.pth"))  # as the slides load it
 
 
