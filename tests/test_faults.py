@@ -37,12 +37,36 @@ def test_a_broken_model_is_kept_aside(kind, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_model_that_cant_be_saved_is_told_and_leaves_nothing(tmp_path, capsys):
-    for path in tmp_path / "folder", tmp_path / "missing" / "digit_cnn.pth":
-        (tmp_path / "folder").mkdir(exist_ok=True)
-        main.save_model(main.DigitCNN(), str(path))
-        assert capsys.readouterr().err.startswith(f"{path} could not be saved: ")
-    assert os.listdir(tmp_path) == ["folder"] and os.listdir(tmp_path / "folder") == []
+@pytest.mark.parametrize("name", ["folder", "missing/digit_cnn.pth"])
+def test_a_model_that_cant_be_saved_is_told_and_leaves_nothing(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    main.save_model(main.DigitCNN(), name)
+    assert capsys.readouterr().err.startswith(f"{name} could not be saved: ")
+    assert os.listdir() == ["folder"] and os.listdir("folder") == []
+
+
+def test_a_disk_that_fills_while_saving_leaves_the_earlier_model_whole(tmp_path, monkeypatch, capsys):
+    resource = pytest.importorskip("resource")  # not on Windows
+    monkeypatch.chdir(tmp_path)
+    main.save_model(main.DigitCNN(), "digit_cnn.pth")
+    before = Path("digit_cnn.pth").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))  # no file grows beyond that
+    try:
+        main.save_model(main.DigitCNN(), "digit_cnn.pth")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    error = capsys.readouterr().err
+    assert error.startswith("digit_cnn.pth could not be saved: ") and error.count("\n") == 1
+    assert os.listdir() == ["digit_cnn.pth"] and Path("digit_cnn.pth").read_bytes() == before
+
+
+def test_a_figure_that_cant_be_saved_is_told(tmp_path, monkeypatch, model, loaders, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("predictions.png").mkdir()
+    main.show_predictions(model, loaders[1])
+    assert capsys.readouterr().err.startswith("predictions.png could not be saved: ")
 
 
 @pytest.mark.parametrize("damage", [b"", b"<html>Sign in</html>\n" * 20])

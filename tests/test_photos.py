@@ -5,22 +5,20 @@ import re
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 import main
 
 
-def page(digit, paper=220, ink=40, size=300, place=(150, 160), light=1, lines=False):
+def page(digit, paper=220, ink=40, size=300, place=(150, 160), light=1, lines=False, pen=ImageFilter.MinFilter(1)):
     """A 600 x 600 picture with a digit, (28, 28) from 0 to 1, `size` pixels large, in light of shape (600, 600)."""
-    large = np.asarray(Image.fromarray(np.uint8(255 * digit)).resize((size, size), Image.BICUBIC)) / 255
-    cover = Image.new("L", (600, 600))
+    large = Image.fromarray(np.uint8(255 * digit)).resize((size, size), Image.BICUBIC)
+    strokes = Image.new("L", (600, 600))
     if lines:
         for y in range(20, 600, 50):
-            ImageDraw.Draw(cover).line((0, y, 600, y + 9), fill=70, width=2)
-    cover = np.asarray(cover) / 255
-    whole = cover.copy()
-    below = whole[place[1]:place[1] + size, place[0]:place[0] + size]
-    np.maximum(below, ((large - 0.4) * 4).clip(0, 1), out=below)
+            ImageDraw.Draw(strokes).line((0, y, 600, y + 9), fill=70, width=2)
+    strokes.paste(255, place, large.filter(pen).point(lambda value: 4 * (value - 102)))  # sharp, thin or thick
+    whole = np.asarray(strokes) / 255
     noise = np.random.default_rng(0).normal(0, 4, (600, 600))
     return Image.fromarray(np.uint8(((paper + (ink - paper) * whole) * light + noise).clip(0, 255)))
 
@@ -41,6 +39,8 @@ KINDS = {
     "a hard shadow": {"light": np.where(np.arange(600) < 280, 0.5, 1.0)}, "ruled paper": {"lines": True},
     "small in a corner": {"size": 90, "place": (20, 490)}, "filling the frame": {"size": 600, "place": (0, 0)},
     "a desk at one side": {"light": np.where(np.arange(600) < 80, 0.35, 1.0)},
+    "a desk all around": {"light": np.where(np.abs(np.indices((600, 600)) - 300).max(0) < 270, 1.0, 0.3)},
+    "a thin pen": {"pen": ImageFilter.MinFilter(11)}, "a thick marker": {"pen": ImageFilter.MaxFilter(15)},
 }
 
 
