@@ -4,9 +4,9 @@
 
 It asks whether to load the model that an earlier run saved or to train a new one. A run that trained one ended with:
 
-    Epoch [5/5], Loss: 17.8710
+    Epoch [5/5], Loss: 21.1426
     Evaluating...
-    Test Accuracy: 99.02%
+    Test Accuracy: 99.16%
     Showing sample predictions...
 """
 import argparse
