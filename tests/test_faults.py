@@ -22,7 +22,8 @@ class Trap:
         return open, ("sprung", "w")
 
 
-BROKEN = {"empty": b"", "text": b"<html>404</html>\n", "code": pickle.dumps(Trap(), 2), "cut off": None, "foreign": None}
+BROKEN = {"empty": b"", "text": b"<html>404</html>\n", "code": pickle.dumps(Trap(), 2),
+          "cut off": None, "foreign": None}
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -79,11 +78,13 @@ def test_the_script_trains_saves_and_loads(folder, answer, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="has no pseudo-terminals")
-def test_on_a_terminal_the_progress_is_written_over_and_ctrl_c_ends_in_one_line(folder):
-    main.save_model(main.DigitCNN(), "digit_cnn.pth")
-    before = Path("digit_cnn.pth").read_bytes()
+def test_on_a_terminal_the_progress_is_written_over_and_ctrl_c_ends_in_one_line(tmp_path, write_digits):
+    write_digits(tmp_path / "data" / "MNIST" / "raw")
+    main.save_model(main.DigitCNN(), tmp_path / "digit_cnn.pth")
+    before = (tmp_path / "digit_cnn.pth").read_bytes()
     master, slave = os.openpty()
-    process = subprocess.Popen([sys.executable, str(ROOT / "main.py")], stdin=slave, stdout=slave, stderr=slave)
+    process = subprocess.Popen([sys.executable, str(ROOT / "main.py")], cwd=tmp_path,
+                               stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     os.write(master, b"n\n")
     output = b""
@@ -97,7 +98,8 @@ def test_on_a_terminal_the_progress_is_written_over_and_ctrl_c_ends_in_one_line(
     final = re.findall(r"(Epoch \[1/5\], Loss: \d+\.\d{4})\r\n", output)
     assert shown and len(final) == 1 and len(shown[-1]) <= len(final[0])
     assert output.endswith("\r\nStopped.\r\n") and "Traceback" not in output
-    assert sorted(os.listdir()) == ["data", "digit_cnn.pth"] and Path("digit_cnn.pth").read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["data", "digit_cnn.pth"]
+    assert (tmp_path / "digit_cnn.pth").read_bytes() == before
 
 
 def test_the_predictions_are_one_figure_of_five_images_and_bar_charts(model, loaders, tmp_path, monkeypatch, capsys):
@@ -109,7 +111,8 @@ def test_the_predictions_are_one_figure_of_five_images_and_bar_charts(model, loa
     for image, chart in zip(axes[::2], axes[1::2]):
         heights = [bar.get_height() for bar in chart.patches]
         colours = [bar.get_facecolor() for bar in chart.patches]
-        assert image.get_title() == f"Prediction: {int(np.argmax(heights))}" and sum(heights) == pytest.approx(1, abs=1e-5)
+        assert image.get_title() == f"Prediction: {int(np.argmax(heights))}"
+        assert sum(heights) == pytest.approx(1, abs=1e-5)
         assert sorted(map(colours.count, set(colours))) == [1, 9]
     assert (tmp_path / "predictions.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.undo()
