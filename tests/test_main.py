@@ -88,7 +88,8 @@ def test_on_a_terminal_the_progress_is_written_over_and_ctrl_c_ends_in_one_line(
     before = (tmp_path / "digit_cnn.pth").read_bytes()
     master, slave = os.openpty()
     process = subprocess.Popen([sys.executable, str(ROOT / "main.py")], cwd=tmp_path,
-                               stdin=slave, stdout=slave, stderr=slave)
+                               stdin=slave, stdout=slave, stderr=slave,  # and as a job in the foreground takes Ctrl-C:
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     os.close(slave)
     os.write(master, b"n\n")
     output = b""

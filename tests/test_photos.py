@@ -95,7 +95,8 @@ FORMATS = {
 def test_reads_every_file_format(name, model, known, tmp_path):
     for digit, label in (known[4], known[7]):  # a 4 and a 7, neither of which is itself when turned
         FORMATS[name](page(digit), tmp_path / name)
-        assert main.predict_photo(model, tmp_path / name).argmax() == label
+        probabilities = main.predict_photo(model, tmp_path / name)
+        assert probabilities.argmax() == label and probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_prepares_a_photo_the_way_mnist_was(known, tmp_path):
@@ -144,11 +145,11 @@ def test_a_page_without_ink_is_a_value_error(blank, model, tmp_path):
 
 def test_the_prompt_reads_photos_until_an_empty_line(folder, answer, model, known, capsys):
     main.save_model(model, "digit_cnn.pth")
-    for name in "my photo.jpg", "it's.jpg":
+    for name in "my photo.jpg", "it's Ann's.jpg":
         page(known[7][0]).save(name)
-    answer("y", "'my photo.jpg'", "missing.jpg", r"my\ photo.jpg", "data", "it's.jpg", "", "beyond.jpg")
+    answer("y", "'my photo.jpg'", "isn't.jpg", r"my\ photo.jpg", "data", "it's Ann's.jpg", "", "beyond.jpg")
     main.main()
     printed = capsys.readouterr()
-    assert [line.split(": ")[0] for line in printed.err.splitlines()] == ["missing.jpg", "data"]
+    assert [line.split(": ")[0] for line in printed.err.splitlines()] == ["isn't.jpg", "data"]
     assert len(re.findall(r"\.jpg: 7 \(\d+\.\d\d%\)\n(?:  .*\n){10}", printed.out)) == 3
     assert (folder / "photo_prediction.png").read_bytes().startswith(b"\x89PNG")
