@@ -55,7 +55,8 @@ def load_data(batch_size=64, dataset="mnist"):
         test_data = source(
             root="./data", train=False, download=True, transform=transform
         )
-        train_data, test_data = transform_once(train_data, transform), transform_once(test_data, transform)
+        train_data = transform_once(train_data, transform)
+        test_data = transform_once(test_data, transform)
     except Exception as error:  # no access to the servers, or a damaged file
         return load_data(batch_size, find_stand_in(dataset, error))
     train_loader = DataLoader(train_data, batch_size=batch_size, shuffle=True)
@@ -83,7 +84,7 @@ class DigitCNN(nn.Module):
             nn.ReLU(),
             nn.Linear(64, num_classes)         # (batch, num_classes)
         )
-        self.to(device, memory_format=torch.channels_last)  # the fastest layout
+        self.to(device, memory_format=torch.channels_last)  # a faster layout
 
     def forward(self, x):
         """Return the logits, float32, on the device that the images `x` came from."""
@@ -136,8 +137,7 @@ def show_predictions(model, test_loader):
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
     plt.figure(figsize=(12, 5), layout="constrained").suptitle("Orange: the true label")
-    for i in indices:
-        column = indices.index(i) + 1
+    for column, i in enumerate(indices, 1):
         image, label = dataset[i]
         output = model(image.unsqueeze(0))
         _, pred = torch.max(output, 1)
@@ -215,7 +215,7 @@ def prepare_photo(picture):
     Fits it into 20 x 20 and centres its mass (LeCun et al.: The MNIST database). Raises ValueError without ink.
     """
     digit = F.pad(crop_and_resize(find_ink(picture), 80), (4, 4, 4, 4))
-    # A thin pen's strokes get MNIST's width, 7.5 of 80 pixels; an erosion takes 2 pixels of any
+    # Widen a thin pen's strokes to 7.5 of 80 pixels; an erosion takes 2 pixels off any width
     eroded = -dilate(-digit, 3)
     stroke_width = 2 / (1 - float(eroded.sum() / digit.sum()) + 1e-3)
     if stroke_width < 5:
