@@ -135,9 +135,9 @@ def test_a_faulty_file_is_an_os_error(name, model, tmp_path):
         main.predict_photo(model, tmp_path / name)
 
 
-@pytest.mark.parametrize("blank", ["white", "black", "paper"])
+@pytest.mark.parametrize("blank", ["white", "black", 1, np.linspace(0.5, 1, 600)])  # colours, or light on paper
 def test_a_page_without_ink_is_a_value_error(blank, model, tmp_path):
-    picture = page(np.zeros((28, 28))) if blank == "paper" else Image.new("L", (600, 600), blank)
+    picture = Image.new("L", (600, 600), blank) if isinstance(blank, str) else page(np.zeros((28, 28)), light=blank)
     picture.save(tmp_path / "blank.png")
     with pytest.raises(ValueError, match="no ink"):
         main.predict_photo(model, tmp_path / "blank.png")
