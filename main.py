@@ -616,6 +616,8 @@ def read_picture(path):
     if image.mode.startswith("I"):  # 16 bits: convert would make white of all above 255
         image = image.convert("F").point(lambda value: value / 257)
     image = ImageOps.contain(image.convert("RGBA"), (400, 400))
+    if 0 in image.size:
+        raise OSError("it is too narrow")
 
     # Transparent parts become grey, on which black strokes show and white ones too
     image = Image.alpha_composite(Image.new("RGBA", image.size, "grey"), image)
