@@ -41,7 +41,7 @@ def write_digits(raw, size=960, names=("train", "t10k"), shift=0, turn=False):
 def folder(tmp_path, monkeypatch):
     """An empty working directory; figures are left open, to be looked at."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plt, "close", lambda: None)
+    monkeypatch.setattr(plt, "close", lambda *which: None)
     yield tmp_path
     monkeypatch.undo()
     plt.close("all")

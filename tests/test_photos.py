@@ -97,7 +97,7 @@ def test_the_example_is_read_as_a_seven(model):
 
 FAULTY = {"empty": (b"", "JPEG or PNG"), "a phone's HEIC": (b"\0\0\0\x18ftypheic", "JPEG or PNG"),
           "missing": (None, "No such"), "cut off": (EXAMPLE.read_bytes()[:3000], "truncated"),
-          "too large": (b"P4 20000 20000\n", "bomb"), "too narrow": (b"P5 1700 2 255\n" + bytes(3400), "narrow"),
+          "too large": (b"P4 20000 20000\n", "bomb"), "too narrow": (b"P5 1700 2 255\n" + bytes(3400), "narrow|width"),
           "without ink": (b"P5 60 60 255\n" + bytes(3600), "no ink")}
 
 
