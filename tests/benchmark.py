@@ -11,7 +11,7 @@ from statistics import median
 IMPORTS = f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parent.parent)]}; import main; "
 RUN = "model = main.DigitCNN(); main.train_model(model, loaders[0]); main.evaluate_model(model, loaders[1])"
 PROGRAMS = {"slides": IMPORTS + "import test_slides; exec(test_slides.SLIDES, vars(main)); loaders = main.load_data(); " + RUN,
-            "script": IMPORTS + "loaders = main.load_any('mnist'); " + RUN}
+            "script": IMPORTS + "loaders = main.load_fast('mnist'); " + RUN}
 
 seconds = {way: [] for way in PROGRAMS}
 for number in range(int(sys.argv[1])):

