@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 from statistics import median
 
-IMPORTS = f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parent.parent)]}; import main; "
-RUN = "model = main.DigitCNN(); main.train_model(model, loaders[0]); main.evaluate_model(model, loaders[1])"
-PROGRAMS = {"slides": IMPORTS + "import test_slides; exec(test_slides.SLIDES, vars(main)); loaders = main.load_data(); " + RUN,
-            "script": IMPORTS + "loaders = main.load_fast('mnist'); " + RUN}
+FOLDER = Path(__file__).resolve().parent
+SLIDES = (FOLDER / "test_slides.py").read_text(encoding="utf-8").split("SLIDES = '''")[1].split("'''")[0]
+SCRIPT = f"import sys; sys.path.insert(0, {str(FOLDER.parent)!r})\nfrom main import *\n"
+RUN = "\nmodel = DigitCNN()\ntrain_model(model, train_loader)\nevaluate_model(model, test_loader)"
+PROGRAMS = {"slides": SCRIPT + SLIDES + "\ntrain_loader, test_loader = load_data()" + RUN,
+            "script": SCRIPT + "train_loader, test_loader = load_fast('mnist')" + RUN}
 
-seconds = {way: [] for way in PROGRAMS}
+seconds = {"slides": [], "script": []}
 for number in range(int(sys.argv[1])):
     for way, program in PROGRAMS.items():
         start = time.perf_counter()
