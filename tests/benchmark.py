@@ -19,7 +19,8 @@ seconds = {"slides": [], "script": []}
 for number in range(int(sys.argv[1])):
     for way, program in PROGRAMS.items():
         start = time.perf_counter()
-        output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+        command = [sys.executable, "-c", program]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         seconds[way].append(time.perf_counter() - start)
         print(f"{way} {seconds[way][-1]:6.1f} s, {output.splitlines()[-1]}", flush=True)
 print(f"script is {median(seconds['slides']) / median(seconds['script']):.1f} times as fast by the medians")

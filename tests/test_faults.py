@@ -89,7 +89,8 @@ def stay_silent(connection):
 
 def show_a_certificate(connection):
     """Answer as a server does whose certificate nobody vouches for."""
-    subprocess.run("openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out crt -subj /CN=x".split(), check=True)
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out crt -subj /CN=x"
+    subprocess.run(command.split(), check=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain("crt", "key")
     context.wrap_socket(connection, server_side=True)
@@ -130,7 +131,7 @@ def test_a_figure_is_saved_where_the_backend_opens_no_window(folder, monkeypatch
 def test_on_a_terminal_the_time_left_is_written_over_and_ctrl_c_ends_in_one_line(mnist):
     master, slave = os.openpty()
     process = subprocess.Popen([sys.executable, ROOT / "main.py"], stdin=slave, stdout=slave, stderr=slave,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # as a terminal does
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     os.close(slave)
     os.write(master, b"n\n")
     output = b""
@@ -152,7 +153,8 @@ def save_shapes(folder, zeros):
     np.save(f"{folder}/zero.npy", zeros(digits["0"]))
 
 
-OTHER = {"narrow": lambda zeros: zeros[:, :100], "floats": lambda zeros: zeros / 255, "objects": lambda zeros: [{}]}
+OTHER = {"narrow": lambda zeros: zeros[:, :100], "floats": lambda zeros: zeros / 255,
+         "objects": lambda zeros: [{}]}
 
 
 @pytest.mark.parametrize("kind", OTHER)
@@ -184,6 +186,7 @@ def test_fashion_asks_for_no_digits(folder, run, capsys):
 
 
 def test_letters_are_upright_and_count_from_0(folder, loaders):
-    write_digits(Path("data/EMNIST/raw"), 70, ("emnist-letters-train", "emnist-letters-test"), shift=1, turn=True)
+    names = "emnist-letters-train", "emnist-letters-test"
+    write_digits(Path("data/EMNIST/raw"), 70, names, shift=1, turn=True)
     image, label = main.load_fast("letters")[1].dataset[5]
     assert torch.equal(image, loaders[1].dataset[5][0]) and label == loaders[1].dataset[5][1]

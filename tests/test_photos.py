@@ -18,7 +18,8 @@ KINDS = {
     "pen on paper": {}, "chalk on a board": {"paper": 60, "ink": 210}, "pale pencil": {"ink": 150},
     "squared paper": {"lines": 110, "ink": 30}, "squared paper, pale pen": {"lines": 185, "ink": 90},
     "a hard shadow": {"light": np.where(np.arange(600) < 280, 0.5, 1)}, "a thick marker": {"pen": 15},
-    "small in a corner": {"size": 90, "place": (20, 490)}, "filling the frame": {"size": 600, "place": (0, 0)},
+    "small in a corner": {"size": 90, "place": (20, 490)},
+    "filling the frame": {"size": 600, "place": (0, 0)},
     "a desk at one side": {"light": SIDE}, "a dark frame": {"light": FRAME}}
 
 
@@ -69,9 +70,14 @@ def test_reads_digits_in_every_kind_of_picture(kind, model, known, tmp_path):
 
 
 def turned(picture, path):
-    """Save a picture that lies on its side, beside a note that it does (6) and one that is impossible (-1 / 0)."""
-    notes = struct.pack("<2sHIH HHII HHII I iI", b"II", 42, 8, 2, 0x0112, 3, 1, 6, 0x011A, 10, 1, 38, 0, -1, 0)
+    """Save a picture on its side, with a note that it is (6) and an impossible one (-1 / 0)."""
+    orientation, resolution = (0x0112, 3, 1, 6), (0x011A, 10, 1, 38)
+    notes = struct.pack("<2sHIH HHII HHII I iI", b"II", 42, 8, 2, *orientation, *resolution, 0, -1, 0)
     picture.transpose(Image.Transpose.ROTATE_90).save(path, exif=b"Exif\0\0" + notes)
+
+
+def in_16_bits(picture, path):
+    Image.fromarray(np.asarray(picture).astype(np.uint16) * 257).save(path)
 
 
 def transparent(picture, path):
@@ -82,7 +88,7 @@ def transparent(picture, path):
 FORMATS = {
     "turned.jpg": turned, "transparent.png": transparent,
     "WebP.webp": lambda picture, path: picture.convert("RGB").save(path),
-    "16 bits.png": lambda picture, path: Image.fromarray(np.asarray(picture).astype(np.uint16) * 257).save(path)}
+    "16 bits.png": in_16_bits}
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -97,7 +103,8 @@ def test_the_example_is_read_as_a_seven(model):
 
 FAULTY = {"empty": (b"", "JPEG or PNG"), "a phone's HEIC": (b"\0\0\0\x18ftypheic", "JPEG or PNG"),
           "missing": (None, "No such"), "cut off": (EXAMPLE.read_bytes()[:3000], "truncated"),
-          "too large": (b"P4 20000 20000\n", "bomb"), "too narrow": (b"P5 1700 2 255\n" + bytes(3400), "narrow|width"),
+          "too large": (b"P4 20000 20000\n", "bomb"),
+          "too narrow": (b"P5 1700 2 255\n" + bytes(3400), "narrow|width"),
           "without ink": (b"P5 60 60 255\n" + bytes(3600), "no ink")}
 
 
@@ -124,7 +131,7 @@ def test_the_figure_shows_32_feature_maps(model, folder):
     main.read_photo(model, list("0123456789"), EXAMPLE)
     panel = plt.gcf().axes[2]
     assert "feature maps" in panel.get_title()
-    assert panel.images[0].get_array().shape == (4 * 28 + 2, 8 * 28 + 2)  # four rows of eight, each with a border
+    assert panel.images[0].get_array().shape == (4 * 28 + 2, 8 * 28 + 2)  # four rows of eight
 
 
 @pytest.fixture
@@ -151,7 +158,8 @@ def draw(canvas, corners, steps=1):
 
 
 SEVEN = (85, 65), (195, 65), (130, 230)
-STROKES = {"7": SEVEN, "1": ((140, 50), (138, 230)), "1 that leaves the page": ((140, 60), (138, 330), (300, 330))}
+STROKES = {"7": SEVEN, "1": ((140, 50), (138, 230)),
+           "1 that leaves the page": ((140, 60), (138, 330), (300, 330))}
 
 
 @pytest.mark.parametrize("steps", [1, 8], ids=["fast", "slowly"])
@@ -161,7 +169,11 @@ def test_reads_what_is_drawn(digit, steps, canvas):
     assert np.argmax(canvas.heights()) == int(digit[0])
 
 
-WIPES = {"space bar": lambda canvas: canvas.callbacks.process("key_press_event", KeyEvent("key_press_event", canvas, " ")),
+def press_space(canvas):
+    canvas.callbacks.process("key_press_event", KeyEvent("key_press_event", canvas, " "))
+
+
+WIPES = {"space bar": press_space,
          "right button": lambda canvas: mouse(canvas, "button_press_event", (9, 9), button=3)}
 
 
