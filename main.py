@@ -464,8 +464,8 @@ def find_ink(picture):
     paper = erode(paper, WIDEST_STROKE)
     paper = paper[:, margin:-margin, margin:-margin]
 
-    # Divided by the paper, ink in the shade counts as much as in the light. No paper is darker
-    # than 0.4: a table is
+    # Divided by the paper, ink in the shade counts as much as in the light. The divisor is at least
+    # 0.4, so that noise on a black table is not divided by almost nothing
     darkness = paper - picture
     ink = darkness / paper.clamp(min=0.4)
 
@@ -489,7 +489,7 @@ def keep_one_piece(strokes):
 
     piece = torch.zeros_like(cells)
     piece.view(-1)[density.argmax()] = 1  # view(-1): all cells in one row, as argmax counts them
-    for _ in range(100):  # the longest stroke in 50 x 50 cells needs fewer rounds
+    for _ in range(100):  # 200 cells of a stroke: four times across the picture
         piece = dilate(piece, 5) * has_ink
 
     # Each cell becomes 8 x 8 pixels again; what sticks out of the picture is cut off
@@ -501,7 +501,7 @@ def widen_strokes(digit):
     """Step 5: return `digit`, scaled to 80 pixels, with strokes about as wide as MNIST's.
 
     Those are 2 of 20 pixels wide, so 8 of 80. An erosion by 5 leaves nothing of strokes that are
-    thinner than 5, and 3 of the 8 pixels of a stroke like MNIST's: more than a quarter.
+    thinner than 5, and 4 of the 8 pixels of a stroke like MNIST's: more than a quarter.
     """
     digit = crop_and_resize(digit, 80)
     while erode(digit, 5).sum() < 0.25 * digit.sum():
