@@ -32,7 +32,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
-from torchvision.transforms.functional import to_pil_image, to_tensor
+from torchvision.transforms.functional import pad, to_pil_image, to_tensor
 from torchvision.utils import make_grid
 
 # beyond the slides: the network is trained on a graphics card (GPU, "cuda") or on Apple's chip
@@ -218,8 +218,7 @@ def main(data="mnist"):
     names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(64, len(names))
-        name = Path(data).resolve().name
-        model_path = f"{name}_cnn.pth" if name.lower() != "digit" else "digit_folder_cnn.pth"
+        model_path = f"{Path(data).resolve().name}_cnn.pth".replace("digit_cnn", "digit_folder_cnn")
 
     # beyond the slides: the question comes again until the answer begins with y or n. Where nobody
     # can answer (the input has ended), it is n
@@ -334,8 +333,7 @@ def show_photo(model, names, picture, image, probabilities):
     titles = "Your photo", "What the network sees", "32 feature maps of the first layer"
     for ax, panel, title in zip(axes, panels, titles):  # the first three of the four
         ax.imshow(panel, cmap="gray")
-        ax.set_title(title)
-        ax.axis("off")
+        ax.set(title=title, xticks=[], yticks=[])
 
     axes[3].set_title(f"Prediction: {names[probabilities.argmax()]}")
     draw_bars(axes[3], names, probabilities)
@@ -381,8 +379,9 @@ def read_picture(path):
 
     # Transparent parts become grey, on which black strokes show and white ones too
     image = ImageOps.contain(image.convert("RGBA"), (400, 400))
-    image = Image.alpha_composite(Image.new("RGBA", image.size, "grey"), image)
-    return image.convert("L")
+    return Image.alpha_composite(
+        Image.new("RGBA", image.size, "grey"), image
+    ).convert("L")
 
 
 def prepare_photo(picture):
@@ -422,9 +421,9 @@ def find_ink(picture):
 
     Raises ValueError where nothing is darker than the paper's own noise.
     """
-    # An eighth of the size is enough for the paper. It goes on for 6 pixels beyond the edges, half
-    # of the 13 of the filters
-    paper = transforms.functional.pad(picture.reduce(8), 6, padding_mode="edge")
+    # An eighth of the size is enough for the paper. It goes on beyond the edges, for the 6 pixels
+    # that the filters of 13 pixels reach
+    paper = pad(picture.reduce(8), 6, padding_mode="edge")
 
     # A closing. First a dilation: each pixel becomes the brightest of the 13 x 13 around it (104 in
     # the picture), so that the bright paper covers all strokes. Then an erosion: the darkest
@@ -512,6 +511,7 @@ def try_drawing(model, names):
     if plt.gcf().canvas.required_interactive_framework:  # as in show_figure
         plt.show()  # goes on when the window is closed
     else:
+        plt.close()
         print("No window can be opened to draw in (a notebook, no screen, or tkinter is missing).")
 
     if page.getbbox():  # something is drawn
@@ -530,8 +530,9 @@ def open_page(model, names):
     The page is a black PIL image of 280 x 280 pixels, which changes with each stroke.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8))
-    left.set(xticks=[], yticks=[], title="Draw with the left button. Wipe with the space bar\n"
-                                         "or the right button. Close the window to go on.")
+    left.set(xticks=[], yticks=[], title="Draw with the left button.\n"
+                                         "Wipe with the space bar or the right button.\n"
+                                         "Close the window to go on.")
 
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
@@ -548,15 +549,17 @@ def open_page(model, names):
             page.paste(0, (0, 0, 280, 280))
         elif button == plt.MouseButton.LEFT:
             # From the window's pixels to the page's, also beyond its edge
-            x, y = left.transData.inverted().transform((event.x, event.y))
-            stroke.append((x, y))
+            stroke.append(
+                tuple(left.transData.inverted().transform((event.x, event.y)))
+            )
             pen.line(stroke[-2:], fill=255, width=16)  # from the last place, if there is one
-            pen.circle((x, y), radius=8, fill=255)  # rounds the line's end
+            pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
         else:
             return
 
         picture.set_data(page)
-        right.clear()
+        for bar in list(right.patches):  # the bars of before (clear() would take longer)
+            bar.remove()
         if page.getbbox():  # something is drawn
             draw_bars(right, names, predict_drawing(model, page))
         figure.canvas.draw_idle()
@@ -590,12 +593,11 @@ def make_fast(loader):
     as it is: a random rotation, say, must be another in every epoch.
     """
     dataset = loader.dataset
-    # The steps of its transform; none, where it has no transform or no steps
-    steps = getattr(getattr(dataset, "transform", None), "transforms", [])
-    if (
-        type(dataset) is not datasets.MNIST or dataset.target_transform
-        or [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]
-    ):
+    if type(dataset) is not datasets.MNIST or dataset.target_transform:
+        return loader
+
+    steps = getattr(dataset.transform, "transforms", [])
+    if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
         return loader
 
     # The new loader asks the data set for 64 images at once, instead of 64 times for one
@@ -608,10 +610,12 @@ def make_fast(loader):
 def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
     """Return a data set of the images that load_data makes of `pixels`, uint8 (N, 28, 28).
 
-    `labels` is int64 of shape (N,), `names` are those of the classes.
+    `labels`, (N,), are whole numbers, `names` those of the classes.
     """
     images = torch.as_tensor(pixels).unsqueeze(1) / 255  # float32 from 0 to 1, (N, 1, 28, 28)
-    dataset = torch.utils.data.TensorDataset(normalize(images), torch.as_tensor(labels))
+    dataset = torch.utils.data.TensorDataset(
+        normalize(images), torch.as_tensor(labels).long()
+    )
     dataset.names = names
     return dataset
 
@@ -703,7 +707,7 @@ def set_aside_broken_model(model, path):
             torch.load(path, map_location="cpu", weights_only=True)
         )
         return
-    except OSError:  # there is no such file, or one that is whole, but not ours to read: it stays
+    except FileNotFoundError:
         return
     except Exception as error:  # a damaged file raises nearly anything
         # A RuntimeError tells what doesn't fit. Other texts advise weights_only=False, which would

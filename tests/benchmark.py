@@ -1,7 +1,4 @@
-"""The slides' functions and this script's in turn, on the MNIST in ./data: the seconds that each takes.
-
-    python tests/benchmark.py 3        (rounds; each takes minutes)
-"""
+"""Time the slides' functions and this script's in turn: python tests/benchmark.py ROUNDS (minutes each)."""
 import sys
 import time
 from statistics import median
