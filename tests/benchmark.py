@@ -6,7 +6,7 @@ from statistics import median
 from conftest import SLIDES, main
 
 slides = dict(vars(main))
-exec(SLIDES, slides)  # puts the slides' functions over this script's
+exec(SLIDES, slides)  # puts the slides' functions over this script's, and runs none (__name__ is "main")
 slides["load_fast"] = lambda data: slides["load_data"]()
 
 seconds = {"slides": [], "script": []}

@@ -42,7 +42,7 @@ def test_reads_mnists_digits_on_paper(model, loaders, tmp_path):
         paper.paste(40, (50, 350), Image.fromarray(np.uint8(image[0] * 127 + 127)).resize((200, 200)))
         paper.save(tmp_path / "photo.png")
         right += (main.predict_photo(model, tmp_path / "photo.png").argmax() == label).item()
-    assert right >= 42
+    assert right >= 42  # this little network reads about 95 % of the images themselves
 
 def turned(picture, path):
     """Save a picture on its side, with a note that it is (6) and an impossible one (-1 / 0)."""

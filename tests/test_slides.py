@@ -22,10 +22,11 @@ def functions(program):
 def test_the_slides_functions_fit_in(name, theirs, mnist, run, capsys):
     script = SCRIPT
     for other, text in functions(SLIDES).items():
-        if (other == name) == theirs:
+        is_replaced = other == name if theirs else other != name
+        if is_replaced:
             script = script.replace(functions(SCRIPT)[other], text)
     run("n", script=script)
-    assert float(re.search(ACCURACY, capsys.readouterr().out)[1]) > 60
+    assert float(re.search(ACCURACY, capsys.readouterr().out)[1]) > 60  # of 640 digits learned; 10 is chance
 
 def test_a_saved_model_reads_as_well_when_it_is_loaded(mnist, run, capsys):
     run("n")
