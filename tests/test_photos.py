@@ -87,7 +87,7 @@ def test_the_figure_shows_32_feature_maps(model, folder, monkeypatch):
 @pytest.fixture
 def canvas(model):
     """The canvas of a figure to draw in, with a function that gives the heights of its bars."""
-    main.open_page(model, DIGITS)
+    main.make_page(model, DIGITS)
     canvas = plt.gcf().canvas
     canvas.heights = lambda: [bar.get_height() for bar in canvas.figure.axes[1].patches]
     yield canvas
