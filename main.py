@@ -795,7 +795,7 @@ def draw_bars(ax, names, probabilities):
     """
     ax.set_ylim(0, 1)
     ax.tick_params("x", labelrotation=90 if len(names[0]) > 1 else 0)
-    return ax.bar(list(names), probabilities.tolist())
+    return ax.bar(list(names), probabilities.tolist(), color="tab:blue")
 
 
 def show_figure(path):
