@@ -435,7 +435,8 @@ def find_ink(picture):
     paper = pad(picture.reduce(8), 6, padding_mode="edge")
 
     # A closing. First a dilation: each pixel becomes the brightest of the 13 x 13 around it (104 in
-    # the picture), so that the bright paper covers all strokes. Then an erosion: the darkest
+    # the picture), and the bright paper covers all strokes. Then an erosion, to the darkest, gives
+    # what is dark and wider than a stroke its size back
     paper = paper.filter(ImageFilter.MaxFilter(13)).filter(ImageFilter.MinFilter(13))
     paper = to_tensor(ImageOps.crop(paper, 6).resize(picture.size, Image.BILINEAR))
 
@@ -625,9 +626,9 @@ def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
 
     `labels`, (N,), are whole numbers, `names` those of the classes.
     """
-    images = torch.as_tensor(pixels).unsqueeze(1) / 255  # float32 from 0 to 1, (N, 1, 28, 28)
     dataset = torch.utils.data.TensorDataset(
-        normalize(images), torch.as_tensor(labels).long()
+        normalize(torch.as_tensor(pixels).unsqueeze(1) / 255),  # float32, (N, 1, 28, 28)
+        torch.as_tensor(labels).long()
     )
     dataset.names = names
     return dataset
@@ -814,12 +815,13 @@ if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
-    # beyond the slides: the first word, where there is one, names other data, in capitals or not.
-    # In a notebook's cell, the words are the notebook's own
-    words = [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:2]
-    words = [word if os.path.isdir(word) else word.lower() for word in words]
-
+    # beyond the slides: a word after main.py names other data. In a notebook's cell, the words are
+    # the notebook's own
     try:
-        main(*words)  # main() without a word, as on the slide
+        if len(sys.argv) == 1 or "kernel_launcher" in sys.argv[0]:
+            main()
+        else:
+            word = sys.argv[1]
+            main(word if os.path.isdir(word) else word.lower())  # in capitals or not
     except KeyboardInterrupt:
         sys.exit("\nStopped.")
