@@ -216,7 +216,8 @@ def main(data="mnist"):
     print("Building model...")
     model = DigitCNN()
     # beyond the slides: other data need a score for each of their own classes, and their own file.
-    # A folder called "digit" must not get digit_cnn.pth, which is MNIST's; resolve() names even "."
+    # It is called after the folder (which resolve() finds for "." too). A folder called "digit" would
+    # overwrite MNIST's digit_cnn.pth, so its file gets another name
     names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(
@@ -414,13 +415,13 @@ def prepare_photo(picture):
 def darken_strokes(picture):
     """Step 2: return `picture` with dark strokes on bright ground, inverted if it was otherwise.
 
-    Strokes are few pixels, but differ most from the brightness around them. In the third power
-    large differences count most, and what was below 0 stays below 0.
+    Strokes are few pixels, but differ most from the brightness around them. The third power lets
+    large differences decide and keeps their sign: a sum above 0 means bright strokes.
     """
     # Made 50 times smaller and as large again, the picture shows no strokes any more
-    around = picture.reduce(50).resize(picture.size, Image.BILINEAR)
+    background = picture.reduce(50).resize(picture.size, Image.BILINEAR)
 
-    difference = to_tensor(picture) - to_tensor(around)
+    difference = to_tensor(picture) - to_tensor(background)
     strokes_are_bright = (difference ** 3).sum() > 0
     return ImageOps.invert(picture) if strokes_are_bright else picture
 
@@ -435,8 +436,8 @@ def find_ink(picture):
     paper = pad(picture.reduce(8), 6, padding_mode="edge")
 
     # A closing. First a dilation: each pixel becomes the brightest of the 13 x 13 around it (104 in
-    # the picture), and the bright paper covers all strokes. Then an erosion, to the darkest, gives
-    # what is dark and wider than a stroke its size back
+    # the picture), and the bright paper covers all strokes. Then an erosion, to the darkest: dark
+    # areas wider than a stroke, which the dilation shrank, get their size back
     paper = paper.filter(ImageFilter.MaxFilter(13)).filter(ImageFilter.MinFilter(13))
     paper = to_tensor(ImageOps.crop(paper, 6).resize(picture.size, Image.BILINEAR))
 
@@ -480,7 +481,8 @@ def widen_strokes(digit):
     """Step 5: return a PIL image of `digit`, scaled to 80 pixels, its strokes wide enough.
 
     An erosion by 5 takes 4 pixels off a stroke's width. Where it leaves less than a quarter of the
-    ink (found by trial), strokes are about 5 pixels wide or less. MNIST's 2 of 20 would be 8.
+    ink (found by trial), strokes are about 5 pixels wide or less. MNIST's, 2 pixels of 20, would be
+    8 of 80 here: nearly as wide is enough.
     """
     erosion, dilation = ImageFilter.MinFilter(5), ImageFilter.MaxFilter(3)
 
@@ -519,7 +521,7 @@ def crop_and_resize(digit, side):
 def try_drawing(model, names):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
     page = make_page(model, names)
-    if plt.gcf().canvas.required_interactive_framework:  # as in show_figure
+    if plt.gcf().canvas.required_interactive_framework:  # what opens windows, or None
         plt.show()  # goes on when the window is closed
     else:
         plt.close()
@@ -614,7 +616,7 @@ def make_fast(loader):
         return loader
 
     # The batch sampler gives the numbers of 64 images, for which the new loader asks all at once.
-    # They are a batch already, so there is no batch_size
+    # What it gets is a batch already; batch_size=None: it makes no batches of batches
     return DataLoader(
         keep_in_memory(dataset.data, dataset.targets, "0123456789", normalize=steps[1]),
         sampler=loader.batch_sampler, batch_size=None
@@ -685,7 +687,9 @@ def read_folder(folder):
     drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]  # "r" reads only these
 
     # For each drawing the number of its file: 0, 0, 0, ... 1, 1, 1, ...
-    labels = np.repeat(range(len(drawings)), [*map(len, drawings)])
+    labels = np.repeat(
+        range(len(drawings)), [len(part) for part in drawings]
+    )
 
     return (
         # Viewed as bytes: reshape raises ValueError unless each drawing has 784
@@ -792,7 +796,7 @@ def show_progress(loader, title):
 def draw_bars(ax, names, probabilities):
     """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars.
 
-    Where names are longer than a letter, they stand upright.
+    Names longer than a letter are turned by 90 degrees, to fit.
     """
     ax.set_ylim(0, 1)
     ax.tick_params("x", labelrotation=90 if len(names[0]) > 1 else 0)
