@@ -216,8 +216,8 @@ def main(data="mnist"):
     print("Building model...")
     model = DigitCNN()
     # beyond the slides: other data need a score for each of their own classes, and their own file.
-    # It is called after the folder (which resolve() finds for "." too). A folder called "digit" would
-    # overwrite MNIST's digit_cnn.pth, so its file gets another name
+    # It is called after the folder (which resolve() finds for "." too). A folder called "digit"
+    # would overwrite MNIST's digit_cnn.pth, so its file gets another name
     names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(
@@ -277,7 +277,7 @@ def ask_for_your_own(model, names, data):
         return
 
     subject = "Photo of a digit" if data == "mnist" else "Photo"
-    while answer := ask(f"{subject}, or draw (Enter to quit): "):  # := keeps it too
+    while answer := ask(f"{subject}, or draw (Enter to quit): "):  # := also names the answer
         if answer.lower() == "draw":
             try_drawing(model, names)
         else:
@@ -289,7 +289,7 @@ def try_photo(model, names, path):
     try:
         picture = read_picture(path)
         images = prepare_photo(picture)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow raises all of these for files that can't be read, and prepare_photo ValueError
         print(f"{path} can't be read: {one_line(error)}. What can be read is one digit or drawing "
               "in a JPEG or PNG file; save HEIC as JPEG.", file=sys.stderr)
@@ -512,7 +512,7 @@ def centre_digit(digit):
 def crop_and_resize(digit, side):
     """Return what is bright in a PIL image, scaled to fit `side` x `side` pixels."""
     # The border of 1 keeps the thinnest of lines from being scaled to no pixels at all
-    digit = ImageOps.expand(digit.crop(digit.getbbox()), border=1)
+    digit = ImageOps.expand(digit.crop(digit.getbbox()), 1)
     return ImageOps.pad(digit, (side, side))  # scales, and fills up with black
 
 
@@ -692,7 +692,7 @@ def read_folder(folder):
     )
 
     return (
-        # Viewed as bytes: reshape raises ValueError unless each drawing has 784
+        # Viewed as bytes, numbers of another type are more than 784 a drawing: reshape refuses them
         np.concatenate(drawings).view(np.uint8)
         .reshape(len(labels), 28, 28),
         labels,
@@ -767,10 +767,11 @@ def ask(question, at_end=""):
 
 def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted when a file was dropped on it."""
-    path = text.removeprefix("& ").strip("\"'")  # "& " is put there by VS Code's PowerShell
+    # "& " is put there by VS Code's PowerShell
+    path = os.path.expanduser(text.removeprefix("& ").strip("\"'"))
     if os.path.exists(path.replace("\\", "")):
         path = path.replace("\\", "")  # my\ photo.jpg
-    return os.path.expanduser(path)
+    return path
 
 
 def one_line(error):
