@@ -25,7 +25,7 @@ def draw(corners=SEVEN, paper=230, lines=180, ink=50, width=14, light=LAMP):
     pen.line(corners, fill=ink, width=width, joint="curve")
     return Image.composite(sheet, Image.new("L", sheet.size), light).filter(ImageFilter.GaussianBlur(1))
 
-KINDS = {"squared paper": {}, "dark squares": {"lines": 110, "ink": 30}, "pale pen": {"ink": 120},
+KINDS = {"squared paper": {}, "dark squares": {"lines": 60, "ink": 60}, "pale pen": {"ink": 120},
          "white paper": {"lines": 230}, "pale pencil": {"lines": 230, "ink": 180}, "marker": {"width": 60},
          "thin pen": {"lines": 230, "width": 3}, "chalk": {"paper": 60, "lines": 60, "ink": 210},
          "hard shadow": {"light": SHADOW}, "in a corner": {"corners": ((30, 510), (80, 512), (55, 580))}}
