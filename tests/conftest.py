@@ -59,8 +59,8 @@ def model(loaders):
 @pytest.fixture
 def run(monkeypatch):
     """A function that runs the script as `python main.py WORDS` would, with these lines as input."""
-    def run(*lines, words=(), script=SCRIPT, name="main.py"):
+    def run_script(*lines, words=(), script=SCRIPT, name="main.py"):
         monkeypatch.setattr("sys.argv", [name, *words])
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
         exec(compile(script, "main.py", "exec"), {"__name__": "__main__"})
-    return run
+    return run_script

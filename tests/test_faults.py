@@ -67,7 +67,7 @@ def show_a_certificate(server):
 @pytest.mark.skipif(os.name == "nt", reason="has no openssl")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("scheme, reason", [("http", "timed out"), ("https", "CERTIFICATE_VERIFY_FAILED")])
-def test_why_a_server_is_of_no_use_is_told(scheme, reason, folder, monkeypatch, capsys):
+def test_the_reason_is_told_when_a_server_cant_be_used(scheme, reason, folder, monkeypatch, capsys):
     set_limit = socket.setdefaulttimeout
     monkeypatch.setattr(socket, "setdefaulttimeout", lambda seconds: set_limit(seconds / 10))
     with socket.create_server(("127.0.0.1", 0)) as server:  # which is silent, unless

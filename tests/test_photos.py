@@ -13,7 +13,7 @@ import main
 DIGITS = "0123456789"
 SEVEN = (190, 150), (400, 160), (340, 300), (290, 460)
 LAMP = Image.linear_gradient("L").resize((600, 600)).point(lambda value: 110 + value * 0.55)
-SHADOW = LAMP.point(lambda value: 255 if value < 150 else 120)
+SHADOW = LAMP.point(lambda value: 255 if value < 150 else 120)  # on the lower part
 
 def draw(corners=SEVEN, paper=230, lines=180, ink=50, width=14, light=LAMP):
     """Draw a digit on squared paper; without arguments, the unevenly lit 7 of example/seven.jpg."""
