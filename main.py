@@ -184,7 +184,7 @@ def show_predictions(model, test_loader):
 
         plt.subplot(2, 5, column)  # beyond the slides: the upper row
         plt.imshow(image.squeeze(), cmap="gray")
-        plt.title(f"Prediction: {names[pred.item()]}")
+        plt.title(f"Prediction: {names[pred.item()]}")  # beyond the slides: the name
         plt.axis("off")
 
         # beyond the slides: softmax turns the scores into probabilities. It raises e to the power
@@ -227,8 +227,8 @@ def main(data="mnist"):
             "digit_cnn", "digit_folder_cnn"
         )
 
-    # beyond the slides: the question comes again until the answer begins with y or n. Where nobody
-    # can answer (the input has ended), it is n
+    # beyond the slides: the question comes again until the answer begins with y or n, since a new
+    # model takes the place of a saved one. Where nobody can answer (the input has ended), it is n
     use_saved = ""
     while use_saved not in ("y", "n"):
         use_saved = ask("Load saved model? (y/n): ", at_end="n").lower()[:1]
