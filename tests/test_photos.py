@@ -56,7 +56,6 @@ def transparent(picture, path):
 
 FORMATS = {"turned.jpg": turned, "transparent.png": transparent,
            "WebP.webp": lambda picture, path: picture.convert("RGB").save(path),
-           "16 bits.png": lambda picture, path: Image.fromarray(np.uint16(picture) * 257).save(path),
            "the example.jpg": lambda picture, path: path.write_bytes(EXAMPLE.read_bytes())}
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -98,8 +97,8 @@ def press(canvas, corners, button=1, steps=1):
     places = [corners[0]]
     for start, end in zip(np.array(corners), np.array(corners[1:])):
         places += [start + step / steps * (end - start) for step in range(1, steps + 1)]
-    for number, (x, y) in enumerate(canvas.figure.axes[0].transData.transform(places)):
-        name = "motion_notify_event" if number else "button_press_event"
+    names = ["button_press_event"] + ["motion_notify_event"] * (len(places) - 1) + ["button_release_event"]
+    for name, (x, y) in zip(names, canvas.figure.axes[0].transData.transform(places + places[-1:])):
         canvas.callbacks.process(name, MouseEvent(name, canvas, x, y, button))
 
 STROKES = {"7": ((85, 65), (195, 65), (130, 230)), "1": ((140, 50), (138, 230)),
@@ -118,4 +117,4 @@ WIPES = {"space bar": SPACE, "right button": lambda canvas: press(canvas, [(9, 9
 def test_the_page_can_be_wiped(wipe, canvas):
     press(canvas, STROKES["7"])
     WIPES[wipe](canvas)
-    assert canvas.heights() == []
+    assert not any(canvas.heights())
