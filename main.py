@@ -43,10 +43,12 @@ DEVICE = (
 )
 
 # beyond the slides: the order in which an image's numbers lie in memory. With all channels of a
-# pixel side by side ("channels last"), a processor took 11.4 instead of 13.6 seconds for an epoch
+# pixel side by side ("channels last"; the layers below make 32 and 64 channels), a processor (AMD
+# Zen 4) took 11.4 instead of 13.6 seconds for an epoch
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
-# beyond the slides: what load_data does to MNIST's images (0..1 becomes -1..1), for your own digits
+# beyond the slides: your own digits need what load_data does to MNIST's (0..1 becomes -1..1): where
+# you change Normalize there, change it here too
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
 
@@ -56,8 +58,7 @@ def load_data(batch_size=64):
     """Return `train_loader` (60,000 images, shuffled) and `test_loader` (10,000).
 
     Each yields batches of images, float32 of shape (batch, 1, 28, 28) from -1 (black) to 1 (white,
-    the strokes), and of labels, int64 of shape (batch,) from 0 to 9. Downloads MNIST once. If you
-    change Normalize, change NORMALIZE too, which does the same for your photos.
+    the strokes), and of labels, int64 of shape (batch,) from 0 to 9. Downloads MNIST once.
     """
     transform = transforms.Compose([
         transforms.ToTensor(),
@@ -115,8 +116,8 @@ class DigitCNN(nn.Module):
 def train_model(model, train_loader, epochs=5):
     """Train `model`, and print the sum of the losses of all batches after each epoch.
 
-    The sum grows inside the loop over the batches: the slide "And a few more..." shows that line
-    too far to the left.
+    The sum grows inside the loop over the batches, and is printed after it: the slide "And a few
+    more..." shows these two lines too far to the left.
     """
     # beyond the slides: the model moves to the GPU, where there is one, and takes the format above
     model.to(DEVICE, memory_format=MEMORY_FORMAT)
@@ -173,10 +174,10 @@ def show_predictions(model, test_loader):
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
 
-    # beyond the slides: one window for all five images, and names for classes that are no digits (a
-    # string counts as a list of letters)
+    # beyond the slides: one window for all five images; and the names of the classes, a list or a
+    # string of letters. A data set without `names`, such as load_data's own, is one of digits
     plt.figure(figsize=(12, 5), layout="constrained").suptitle("Orange: the true label")
-    names = getattr(dataset, "names", "0123456789")  # load_data's own data sets have no `names`
+    names = getattr(dataset, "names", "0123456789")
 
     # beyond the slides: the columns of the window are counted; the label is for its orange bar
     for column, i in enumerate(indices, start=1):
@@ -217,12 +218,11 @@ def main(data="mnist"):
 
     print("Building model...")
     model = DigitCNN()
-    # beyond the slides: other data need a score for each of their own classes, and their own file
+    # beyond the slides: other data need another last layer, with a score for each of their own
+    # classes instead of ten, and their own file
     names = getattr(test_loader.dataset, "names", "0123456789")
     if data != "mnist":
-        model.fc_layers[-1] = nn.Linear(
-            model.fc_layers[-1].in_features, len(names)
-        )
+        model.fc_layers[-1] = nn.Linear(64, len(names))
         model_path = name_model_file(data)
 
     # beyond the slides: asks again where an answer is neither, as n replaces a saved model
@@ -348,7 +348,8 @@ def predict_photo(model, path):
 # ==== Beyond the slides: from a photo to an image like MNIST's ====
 #
 # MNIST's images are all alike: one digit, bright on black, 20 pixels large, its centre of mass in
-# the middle of 28 x 28 pixels. A photo is made like that in six steps, each a function:
+# the middle of 28 x 28 pixels. A photo is made like that in six steps, each a function, which
+# prepare_photo calls in turn:
 #
 # 1. read_picture: the file becomes a picture in shades of grey, its longer side 400 pixels.
 # 2. darken_strokes: chalk on a board is inverted into dark strokes on bright ground.
@@ -357,9 +358,10 @@ def predict_photo(model, path):
 # 5. widen_strokes: a thin pen's strokes get nearly as wide as MNIST's.
 # 6. centre_digit: the digit is scaled to 20 x 20 pixels and centred, as MNIST's makers did.
 #
-# Between steps 3 and 4: how dark must a pixel be to count as ink? Less for a pencil than for a pen
-# on squared paper, whose lines are no ink. So steps 4 to 6 are taken for four levels of ink, and of
-# the four images the one counts that the network is surest of.
+# How dark must a pixel be to count as ink, after step 3? A pencil is pale; but what is as pale
+# beside a pen may be the squares of the paper. So steps 4 to 6 are taken four times, each time with
+# less of the pale ink, and of the four images predict_surest takes the one that the network is
+# surest of.
 
 
 def prepare_photo(picture):
@@ -372,7 +374,7 @@ def prepare_photo(picture):
     images = []
     for level in (0.1, 0.25, 0.4, 0.55):  # from a pale pencil to a pen on squared paper
         # Ink up to `level` becomes 0, from level + 0.35 on it becomes 1, and between them are soft
-        # edges like MNIST's. (These five numbers were found by trial)
+        # edges like MNIST's. (The four levels and 0.35 were found by trial)
         strokes = ((ink - level) / 0.35).clamp(0, 1)
         digit = keep_one_piece(strokes)
         digit = widen_strokes(digit)
@@ -404,16 +406,15 @@ def read_picture(path):
 def darken_strokes(picture):
     """Step 2: return `picture` with dark strokes on bright ground, inverted if it was otherwise.
 
-    Strokes are few pixels, but differ most from the brightness around them. The third power (of
-    which the skewness is made) lets large differences decide and keeps their sign: a sum above 0
-    means bright strokes.
+    Strokes are few pixels, but differ most from the brightness around them. The third power lets
+    large differences decide (0.1 becomes 0.001, but 0.6 becomes 0.216) and keeps their sign.
     """
     # Made 50 times smaller and as large again, the picture shows no strokes any more
     background = picture.reduce(50).resize(picture.size, Image.BILINEAR)
 
+    # A sum above 0: the strokes are brighter than what is around them
     difference = to_tensor(picture) - to_tensor(background)
-    strokes_are_bright = (difference ** 3).sum() > 0
-    return ImageOps.invert(picture) if strokes_are_bright else picture
+    return ImageOps.invert(picture) if (difference ** 3).sum() > 0 else picture
 
 
 def find_ink(picture):
@@ -428,7 +429,7 @@ def find_ink(picture):
     ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
 
     # The most ink in any 3 x 3 pixels. On a blank sheet, where all ink is noise, it is near 0, or
-    # less than three times the ink of the middle pixel of all (both limits were found by trial)
+    # where there is much noise, less than 3 times the median (0.06 and 3 were found by trial)
     most_ink = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
     if most_ink < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
@@ -442,8 +443,9 @@ def find_paper(picture):
     covers the strokes; the erosion then gives each the darkest, so that large dark areas, which
     the dilation has shrunk (a shadow, a table), get their size back.
     """
-    # An eighth of the size is enough. There, 13 pixels are 104 of the picture, more than a stroke
-    # is wide. The edges are repeated by the 6 pixels that such a filter looks beyond them
+    # An eighth of the size is enough; 13 pixels there are 104 of the picture, and no stroke is that
+    # wide. A filter of 13 looks at 6 pixels on each side. So that the erosion also finds what the
+    # dilation made beyond the edges, these are repeated by 6 pixels, which are cut off again below
     paper = pad(picture.reduce(8), 6, padding_mode="edge")
     paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
     paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
@@ -455,35 +457,38 @@ def find_paper(picture):
 def keep_one_piece(strokes):
     """Step 4: return `strokes`, (1, height, width), as a PIL image with all but one piece black.
 
-    A flood fill, for a connected component: it starts where ink is densest and spreads to all ink
-    nearby. It goes by cells of 8 x 8 pixels, two at a time, and so crosses small gaps.
+    A flood fill, which finds a connected component: it starts where ink is densest and spreads to
+    all ink nearby. It does so on a coarse grid, and over gaps of one cell of the grid.
     """
-    # Max pooling: the most ink in each cell. A picture has at most 50 x 50 cells
+    # The grid: max pooling takes the most ink in each cell of 8 x 8 pixels (with ceil_mode also in
+    # the narrower cells at the edges). A picture has at most 50 x 50 cells
     cells = nn.functional.max_pool2d(strokes, 8, ceil_mode=True)
     has_ink = (cells > 0.5).float()  # 1 where it is more than half of the darkest, else 0
 
-    # The mean of the 5 x 5 cells around each cell with ink. The piece begins where it is largest
+    # The start: of the cells with ink, that whose 5 x 5 cells around it have the most on average
     density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
-    piece = (density == density.max()).float()
+    piece = (density == density.max()).float()  # 1 or 0 for each cell
 
-    # A dilation (max pooling with stride=1) lets the piece grow by two cells on each side; of these
-    # it keeps those with ink. 100 times two cells: four times across the picture
+    # A dilation (max pooling with stride=1): in each round the piece grows by two cells on each
+    # side, and keeps of them those with ink. 100 rounds go 200 cells far, as a stroke may wind
     for _ in range(100):
         piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
 
-    # Each cell becomes 8 x 8 pixels again. Times 0, all strokes outside the piece become black
+    # Each cell becomes 8 x 8 pixels again. Times 0, the strokes outside the piece become black. The
+    # cells at the edges may stick out of the picture: multiply leaves that out
     piece = ImageOps.scale(to_pil_image(piece), 8, Image.NEAREST)
     return ImageChops.multiply(to_pil_image(strokes), piece)
 
 
 def widen_strokes(digit):
-    """Step 5: return a PIL image of `digit`, scaled to 80 pixels, its strokes wide enough.
+    """Step 5: return a PIL image of `digit`, 88 x 88 pixels, its strokes nearly as wide as MNIST's.
 
-    MNIST's strokes, about 2 of 20 pixels wide, would be 8 of 80. An erosion by 5 x 5 pixels takes 2
-    off each edge: nothing is left of strokes that are 4 wide. While it leaves less than a quarter
-    of the ink (found by trial), a dilation by 3 x 3 pixels adds one at each edge.
+    Those are about 2 of 20 pixels wide, which would be 8 of 80.
     """
-    digit = ImageOps.expand(crop_and_resize(digit, 80), border=4)  # with room to grow
+    digit = ImageOps.expand(crop_and_resize(digit, 80), 4)  # 4 pixels on each side to grow into
+
+    # Of each stroke, an erosion by 5 x 5 pixels takes 2 off each edge. While that leaves less than
+    # a quarter of all ink (found by trial), a dilation by 3 x 3 pixels adds 1 at each edge
     erosion = ImageFilter.MinFilter(5)
     while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
         digit = digit.filter(ImageFilter.MaxFilter(3))  # dilation
@@ -551,8 +556,6 @@ def make_page(model, names):
     bars = draw_bars(chart, names, torch.zeros(len(names)))
     stroke = []  # the places (x, y) where the pen has been since the left button went down
 
-    # matplotlib calls the next two functions with each event of the mouse or the keyboard
-
     def draw(event):
         """Draw to where the mouse is, while the left button is down."""
         # The toolbar's zoom and pan lock the canvas while they are in use: the mouse is theirs
@@ -561,12 +564,14 @@ def make_page(model, names):
             stroke.append(
                 tuple(sheet.transData.inverted().transform((event.x, event.y)))
             )
-            pen.line(stroke, fill=255, width=16)  # of 280: nearly MNIST's 2 of 28
+            pen.line(stroke[-2:], fill=255, width=16)  # of 280: nearly MNIST's 2 of 28
             pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
-            show(predict_drawing(model, page))
+            if page.getbbox():  # nothing is drawn by a click beside the page
+                show(predict_drawing(model, page))
 
     def wipe(event):
         """Make the page black again, by the space bar or the right button."""
+        # An event of the keyboard has no button
         if event.key == " " or getattr(event, "button", None) == plt.MouseButton.RIGHT:
             page.paste(0, (0, 0, 280, 280))
             show(torch.zeros(len(names)))
@@ -578,6 +583,7 @@ def make_page(model, names):
             bar.set_height(probability)
         figure.canvas.draw_idle()
 
+    # With each event of the mouse or the keyboard, matplotlib calls these functions
     for name, function in (
         ("button_press_event", draw),
         ("motion_notify_event", draw),
@@ -608,8 +614,8 @@ def load_fast(data):
 def make_fast(loader):
     """Return a loader of the same batches, its images transformed once instead of in every epoch.
 
-    Only for MNIST with the slides' own steps, whatever their numbers. Any other loader comes back
-    as it is: a random rotation, say, must be another in every epoch.
+    Only for MNIST with the slides' own steps, whatever the numbers in Normalize. Any other loader
+    comes back as it is: a random rotation, say, must be another in every epoch.
     """
     # A student's own load_data may use any data set and any steps
     dataset = loader.dataset
@@ -622,8 +628,9 @@ def make_fast(loader):
 
     images = keep_in_memory(dataset.data, dataset.targets, "0123456789", normalize=steps[1])
 
-    # The batch sampler yields lists of 64 numbers, and images[[5, 8, 2, ...]] are 64 images in one
-    # step. They are a batch already (None: of batches, no batches are made)
+    # A sampler tells a loader which image comes next, such as 5. The slides' loader has one that
+    # tells 64 at once, such as [5, 8, 2, ...], shuffled anew in each epoch. With these, `images`
+    # gives a whole batch in one step, and batch_size=None keeps the new loader from batching again
     return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
 
 
@@ -636,7 +643,7 @@ def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
         normalize(torch.as_tensor(pixels).unsqueeze(1) / 255),  # float32, (N, 1, 28, 28)
         torch.as_tensor(labels).long()
     )
-    dataset.names = names
+    dataset.names = names  # any object can be given more of its own
     return dataset
 
 
@@ -772,7 +779,8 @@ def ask_y_or_n(question):
 
 def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted when a file was dropped on it."""
-    # VS Code's PowerShell puts "& " before the path; other terminals write my\ photo.jpg
+    # VS Code's PowerShell puts "& " before the path, and other terminals write my\ photo.jpg. On
+    # Windows, a path exists only with its backslashes, and stays as it is
     path = os.path.expanduser(text.removeprefix("& ").strip("\"'"))
     unescaped = path.replace("\\", "")
     return unescaped if os.path.exists(unescaped) else path

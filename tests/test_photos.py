@@ -63,9 +63,9 @@ def test_reads_the_formats_that_users_have(name, model, tmp_path):
     FORMATS[name](draw(), tmp_path / name)
     assert main.predict_photo(model, tmp_path / name).argmax() == 7
 
-FAULTY = {"empty": (b"", "JPEG"), "HEIC": (b"\0\0\0\x18ftypheic", "save HEIC"), "missing": (None, "No such"),
+FAULTY = {"empty": (b"", "cannot identify"), "HEIC": (b"\0\0\0\x18ftypheic", "cannot identify"),
           "cut off": (EXAMPLE.read_bytes()[:3000], "truncated"), "too large": (b"P4 20000 20000\n", "bomb"),
-          "too narrow": (b"P5 1700 2 255\n" + bytes(3400), "JPEG"),
+          "too narrow": (b"P5 1700 2 255\n" + bytes(3400), "be read"), "missing": (None, "No such"),
           "without ink": (b"P5 60 60 255\n" + bytes(3600), "no ink")}
 
 @pytest.mark.parametrize("name", FAULTY)
@@ -109,6 +109,10 @@ STROKES = {"7": ((85, 65), (195, 65), (130, 230)), "1": ((140, 50), (138, 230)),
 def test_reads_what_is_drawn(digit, steps, canvas):
     press(canvas, STROKES[digit], steps=steps)
     assert np.argmax(canvas.heights()) == int(digit[0])
+
+def test_a_click_beside_the_empty_page_draws_nothing(canvas):
+    press(canvas, [(400, 100)])
+    assert not any(canvas.heights())
 
 SPACE = lambda canvas: canvas.callbacks.process("key_press_event", KeyEvent("key", canvas, " "))
 WIPES = {"space bar": SPACE, "right button": lambda canvas: press(canvas, [(9, 9)], button=3)}
