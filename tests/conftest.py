@@ -46,13 +46,15 @@ def loaders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path_factory.mktemp("digits"))
         write_digits(Path("data/MNIST/raw"), size=4000)
-        return main.load_fast("mnist")
+        train_loader, test_loader, _ = main.try_loading("mnist")
+        return train_loader, test_loader
 
 @pytest.fixture(scope="session")
 def model(loaders):
     """A network trained on the 4,000 digits. Not to be changed."""
     main.torch.manual_seed(0)
     model = main.DigitCNN()
+    model.names = main.DIGITS
     main.train_model(model, loaders[0], epochs=3)
     return model.eval()
 

