@@ -346,7 +346,7 @@ def show_photo(model, picture, image, probabilities):
 # ==== Beyond the slides: from a photo to an image like MNIST's ====
 #
 # MNIST's images are all alike: one digit, bright on black, 20 pixels large, its centre of mass in
-# the middle of 28 x 28 pixels. A photo is made like that in seven steps:
+# the middle of 28 x 28 pixels. A photo is made like that, and read, in eight steps:
 #
 # 1. read_picture: the file becomes a picture in shades of grey, its longer side 400 pixels.
 # 2. darken_strokes: chalk on a board is inverted into dark strokes on bright ground.
@@ -360,7 +360,7 @@ def show_photo(model, picture, image, probabilities):
 # 6. widen_strokes: a thin pen's strokes get nearly as wide as MNIST's.
 # 7. centre_digit: the digit is scaled to 20 x 20 pixels and centred, as MNIST's makers did.
 #
-# Last, the network reads all four images, and predict_surest takes the one it is surest of.
+# 8. predict_surest: the network reads all four, and the one that it is surest of is taken.
 
 
 def prepare_photo(picture):
@@ -379,17 +379,6 @@ def prepare_photo(picture):
         piece = keep_one_piece(strokes)
         images.append(centre_digit(widen_strokes(piece)))
     return torch.stack(images)
-
-
-@torch.no_grad()  # as `with torch.no_grad():` around the whole function
-def predict_surest(model, images):
-    """Of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
-
-    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,).
-    """
-    probabilities = torch.softmax(model(images), 1)  # (N, classes)
-    surest = probabilities.amax(1).argmax()          # which of the N has the highest of all
-    return images[surest], probabilities[surest]
 
 
 def read_picture(path):
@@ -532,6 +521,17 @@ def crop_and_resize(digit, side):
     return ImageOps.pad(
         ImageOps.expand(digit.crop(digit.getbbox()), 1), (side, side)
     )
+
+
+@torch.no_grad()  # as `with torch.no_grad():` around the whole function
+def predict_surest(model, images):
+    """Step 8: of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
+
+    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,).
+    """
+    probabilities = torch.softmax(model(images), 1)  # (N, classes)
+    surest = probabilities.amax(1).argmax()          # which of the N has the highest of all
+    return images[surest], probabilities[surest]
 
 
 # ==== Beyond the slides: drawing with the mouse ====
