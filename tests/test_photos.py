@@ -117,7 +117,8 @@ SPACE = lambda canvas: canvas.callbacks.process("key_press_event", KeyEvent("key
 WIPES = {"space bar": SPACE, "right button": lambda canvas: press(canvas, [(9, 9)], button=3)}
 
 @pytest.mark.parametrize("wipe", WIPES)
-def test_the_page_can_be_wiped(wipe, canvas):
+def test_the_page_can_be_wiped_and_drawn_on_again(wipe, canvas):
     press(canvas, STROKES["7"])
     WIPES[wipe](canvas)
-    assert not any(canvas.heights())
+    press(canvas, STROKES["1"])
+    assert np.argmax(canvas.heights()) == 1

@@ -22,10 +22,6 @@ def test_two_images_after_each_layer(number, name):
 def test_the_network_has_121930_parameters():
     assert sum(weights.numel() for weights in main.DigitCNN().parameters()) == 121_930
 
-def test_softmax_makes_probabilities_that_sum_to_1():
-    _, probabilities = main.predict_surest(main.DigitCNN(), torch.zeros(4, 1, 28, 28))
-    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
-
 def test_a_photo_becomes_an_image_for_each_of_four_levels_of_ink():
     assert main.prepare_photo(main.read_picture(EXAMPLE)).shape == (4, 1, 28, 28)
 

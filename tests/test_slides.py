@@ -49,8 +49,3 @@ def test_the_loss_falls(loaders, capsys):
     main.train_model(main.DigitCNN(), loaders[0], epochs=2)
     first, second = re.findall(r"Epoch \[\d/2\], Loss: (\d+\.\d{4})\n", capsys.readouterr().out)
     assert float(second) < float(first) / 2
-
-def test_evaluating_changes_nothing(model, loaders):
-    before = [weights.clone() for weights in model.parameters()]
-    main.evaluate_model(model, loaders[1])
-    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
