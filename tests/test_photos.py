@@ -45,8 +45,9 @@ def test_reads_mnists_digits_on_paper(model, loaders, tmp_path):
 
 def turned(picture, path):
     """Save a picture on its side, with a note that it is (6) and an impossible one (-1 / 0)."""
-    orientation, resolution = (0x0112, 3, 1, 6), (0x011A, 10, 1, 38)
-    notes = struct.pack("<2sHIH HHII HHII I iI", b"II", 42, 8, 2, *orientation, *resolution, 0, -1, 0)
+    orientation = struct.pack("<HHII", 0x0112, 3, 1, 6)  # tag, type, count, value
+    resolution = struct.pack("<HHII", 0x011A, 10, 1, 38)  # its value is at byte 38
+    notes = struct.pack("<2sHIH", b"II", 42, 8, 2) + orientation + resolution + struct.pack("<IiI", 0, -1, 0)
     picture.transpose(Image.Transpose.ROTATE_90).save(path, exif=b"Exif\0\0" + notes)
 
 def transparent(picture, path):
@@ -113,12 +114,15 @@ def test_a_click_beside_the_empty_page_draws_nothing(canvas):
     press(canvas, [(400, 100)])
     assert not any(canvas.heights())
 
-SPACE = lambda canvas: canvas.callbacks.process("key_press_event", KeyEvent("key", canvas, " "))
-WIPES = {"space bar": SPACE, "right button": lambda canvas: press(canvas, [(9, 9)], button=3)}
+def press_space(canvas):
+    canvas.callbacks.process("key_press_event", KeyEvent("key", canvas, " "))
 
-@pytest.mark.parametrize("wipe", WIPES)
+def press_right(canvas):
+    press(canvas, [(9, 9)], button=3)
+
+@pytest.mark.parametrize("wipe", [press_space, press_right])
 def test_the_page_can_be_wiped_and_drawn_on_again(wipe, canvas):
     press(canvas, STROKES["7"])
-    WIPES[wipe](canvas)
+    wipe(canvas)
     press(canvas, STROKES["1"])
     assert np.argmax(canvas.heights()) == 1
