@@ -44,8 +44,8 @@ DEVICE = (
 )
 
 # beyond the slides: how the numbers between the layers lie in memory. A processor is faster when
-# all channels of a pixel, 32 or 64, lie side by side: an AMD Zen 4 took 11.4 instead of 13.6 seconds
-# for an epoch. A GPU keeps torch's usual order
+# all channels of a pixel, 32 or 64, lie side by side: an AMD Zen 4 took 11.4 seconds for an epoch
+# instead of 13.6. A GPU keeps torch's usual order
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
 # beyond the slides: what MNIST's ten classes are called
