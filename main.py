@@ -48,8 +48,8 @@ DEVICE = (
 # instead of 13.6. A GPU keeps torch's usual order
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
-# beyond the slides: what load_data does to MNIST's images (0..1 becomes -1..1), for all others. If
-# you change it there, change it here
+# beyond the slides: the Normalize of load_data (0..1 becomes -1..1), for photos, drawings and other
+# data. If you change it there, change it here
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
 # beyond the slides: what MNIST's ten classes are called
@@ -183,7 +183,8 @@ def show_predictions(model, test_loader):
     plt.figure(figsize=(12, 5), layout="constrained")
     plt.suptitle("Orange: the true label")
 
-    # beyond the slides: main stores the classes' names in the model; one without names reads digits
+    # beyond the slides: main stores the classes' names in the model. The slides' own main stores
+    # none, and its model reads digits
     names = getattr(model, "names", DIGITS)
 
     for column, i in enumerate(indices, start=1):  # beyond the slides: counts the columns
@@ -233,8 +234,8 @@ def main(data="mnist"):
         model.fc_layers[-1] = nn.Linear(64, len(names))
         model_path = name_model_file(data)
 
-    # beyond the slides: asks until the answer begins with y or n, since n trains a new model over
-    # the saved one. Where nobody can answer, the saved one is kept
+    # beyond the slides: asks until the answer's first letter ([:1]) is y or n, since n trains a new
+    # model over the saved one. Where the input has ended, at_end answers y, and the saved one stays
     use_saved = ""
     while use_saved not in ("y", "n"):
         use_saved = ask("Load saved model? (y/n): ", at_end="y").lower()[:1]
@@ -325,9 +326,9 @@ def show_photo(model, picture, image, probabilities):
     # The first Conv2d and ReLU, here without a batch: (32, 26, 26)
     maps = model.conv_layers[:2](image)
 
-    # make_grid puts the 32 maps side by side, eight in a row, each scaled from black to white by
-    # itself. A map is 26 pixels and a border of 2, so 4 rows are 4 * (26 + 2) + 2 = 114 high, and 8
-    # columns 226 wide; three channels, red, green and blue, are equal: (3, 114, 226)
+    # unsqueeze(1) makes each map an image of one channel, (32, 1, 26, 26). make_grid puts eight in a
+    # row, with borders, each scaled from black to white by itself: (3, 114, 226), where the three
+    # channels, red, green and blue, are equal
     grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
 
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
@@ -385,8 +386,8 @@ def read_picture(path):
     """
     picture = Image.open(path).copy()  # open reads no pixels, copy reads them all
 
-    # Phones note in the file which side is up (EXIF), and exif_transpose turns the picture. It then
-    # rewrites the notes, and may raise anything where one is damaged: the picture itself is not
+    # Phones note in the file which side is up (EXIF). exif_transpose turns the picture and rewrites
+    # the notes. A damaged note may raise anything; the picture is still good, so go on
     try:
         ImageOps.exif_transpose(picture, in_place=True)
     except Exception:
@@ -421,8 +422,8 @@ def prepare_photo(picture):
 def darken_strokes(picture):
     """Step 2: return `picture` with dark strokes on bright ground, inverted if it was otherwise.
 
-    Strokes are few pixels, but differ most from the brightness around them. The third power lets
-    large differences decide (0.1 becomes 0.001, but 0.6 becomes 0.216) and keeps their sign.
+    Strokes are few pixels, but differ most from the brightness around them. The third power keeps
+    the sign (brighter or darker), and lets large differences decide: 0.1 becomes 0.001, 0.6 0.216.
     """
     # reduce(50) averages 50 x 50 pixels, far wider than a stroke: only the background is left
     background = picture.reduce(50).resize(picture.size, Image.BILINEAR)
@@ -443,9 +444,9 @@ def find_ink(picture):
     # 0.4, so that noise on a black table is not divided by almost nothing
     ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
 
-    # The most ink is the highest average of any 3 x 3 pixels. A blank sheet has only noise: either
-    # it is weak (below 0.06), or it is everywhere (then the most is less than 3 times the median).
-    # (0.4, 0.06 and 3 were found by trial)
+    # The most ink is the highest average of any 3 x 3 pixels. If that is below 0.06, there is only
+    # weak noise; if it is below 3 times the median, noise is everywhere. (0.4, 0.06 and 3 were
+    # found by trial)
     most_ink = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
     if most_ink < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
@@ -457,11 +458,11 @@ def find_paper(picture):
 
     A closing: the dilation gives each pixel the brightest value around it, so that bright paper
     covers the strokes; the erosion then gives each the darkest, so that large dark areas, which
-    the dilation has shrunk (a shadow, a table), get their size back. At the edges of the picture
-    too: copies of its outermost pixels are added first, as many as the filters look beyond it.
+    the dilation has shrunk (a shadow, a table), get their size back.
     """
     # An eighth of the size is enough. A filter of 13 pixels there covers 104 of the picture, more
-    # than a stroke, and looks 6 pixels to each side
+    # than a stroke, and looks 6 pixels to each side. So first, the pixels at the edges are copied
+    # outwards 6 times
     paper = transforms.functional.pad(picture.reduce(8), 6, padding_mode="edge")
     paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
     paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
@@ -486,13 +487,13 @@ def keep_one_piece(strokes):
     density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()  # 1 for that cell, else 0
 
-    # A dilation (max pooling with stride=1): each round adds the cells with ink that are up to two
-    # cells away, so a gap of one is crossed. 100 rounds reach 200 cells, for a stroke that winds
+    # A dilation (max pooling with stride=1): each round looks at 5 x 5 cells, two to each side, and
+    # adds those with ink, so a gap of one is crossed. 100 rounds are enough for a winding stroke, too
     for _ in range(100):
         piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
 
     # Each cell becomes 8 x 8 pixels again, white inside the piece and black outside. Multiplied by
-    # black, strokes become black too. (What sticks out of the picture at its edges is left out)
+    # black, strokes become black too. (multiply cuts the mask off, where it is larger)
     mask = ImageOps.scale(to_pil_image(piece), 8, Image.NEAREST)
     return ImageChops.multiply(to_pil_image(strokes), mask)
 
@@ -504,9 +505,9 @@ def widen_strokes(digit):
     """
     digit = ImageOps.expand(crop_and_resize(digit, 80), 4)  # 4 pixels on each side to grow into
 
-    # An erosion by 5 x 5 pixels takes 4 off a stroke's width. While that leaves less than a quarter
-    # of all ink (found by trial), strokes are thin, and a dilation by 3 x 3 pixels adds 2. (np.sum
-    # adds up all pixels of a picture)
+    # A test: an erosion by 5 x 5 pixels removes strokes up to 4 wide. While it leaves less than a
+    # quarter of the ink (found by trial), strokes are thin, and a dilation by 3 x 3 pixels adds 2 to
+    # their width. (np.sum adds up all pixels of a picture)
     erosion = ImageFilter.MinFilter(5)
     while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
         digit = digit.filter(ImageFilter.MaxFilter(3))  # dilation
@@ -525,7 +526,8 @@ def centre_digit(digit):
     row = np.average(range(20), weights=np.sum(digit, axis=1))
     column = np.average(range(20), weights=np.sum(digit, axis=0))
 
-    # The 28 x 28 pixels around the centre of mass; beyond the digit's own 20 x 20 they are black
+    # The 28 x 28 pixels around the centre of mass (crop takes top, left, height and width); beyond
+    # the digit's own 20 x 20 they are black
     digit = transforms.functional.crop(
         digit, round(row) - 14, round(column) - 14, 28, 28
     )
@@ -596,6 +598,8 @@ def make_page(model):
         xticks=[], yticks=[]
     )
 
+    # These functions stand in here, to use the page, the pen and the stroke
+
     def update(probabilities):
         """Show the page as it is now, and the probabilities, (classes,)."""
         shown.set_data(page)
@@ -608,15 +612,14 @@ def make_page(model):
         if (
             event.button == plt.MouseButton.LEFT
             and not figure.canvas.widgetlock.locked()     # by the toolbar, while it zooms or pans
-            and (page.getbbox() or event.inaxes is sheet)  # if it is empty, only on the page
+            and (page.getbbox() or event.inaxes is sheet)  # the first must begin on the page
         ):
-            # transData turns the page's pixels into the window's; inverted, the window's into the
-            # page's, even beyond its edge
+            # inverted() turns the window's pixels into the page's, even beyond its edge
             stroke.append(
                 tuple(sheet.transData.inverted().transform((event.x, event.y)))
             )
 
-            # Between the last two points; the width is 16 of 280 pixels, nearly MNIST's 2 of 28
+            # Between the last two points; 16 of 280 pixels is nearly MNIST's 2 of 28
             pen.line(stroke[-2:], fill=255, width=16)
             pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
             update(predict_drawing(model, page))
@@ -674,7 +677,8 @@ def make_fast(loader):
     Only for MNIST with the slides' own steps, whatever the numbers in Normalize. A loader of
     anything else comes back as it is: a random rotation, say, must be another in every epoch.
     """
-    # A student's own load_data may use any data set and any steps, and change the labels, too
+    # A student's own load_data may use any data set (`is not`: also those that torchvision derives
+    # from MNIST), change the labels (target_transform) and take any steps
     dataset = loader.dataset
     if type(dataset) is not datasets.MNIST or dataset.target_transform:
         return loader
@@ -686,7 +690,7 @@ def make_fast(loader):
 
     images = keep_in_memory(dataset.data, dataset.targets, steps[1])
 
-    # The loader's own batch sampler chooses the images of each batch, shuffled or not, as before
+    # The loader's own batch sampler yields the images' numbers for each batch, shuffled or not
     return DataLoader(images, batch_sampler=loader.batch_sampler)
 
 
@@ -800,8 +804,8 @@ def set_aside_broken_model(model, path):
     except FileNotFoundError:
         return
     except Exception as error:  # a damaged file raises nearly anything
-        # A RuntimeError tells what doesn't fit. Other texts advise weights_only=False, which would
-        # run code from the file
+        # A RuntimeError tells what doesn't fit. torch's other messages advise weights_only=False,
+        # which would run code from the file
         reason = one_line(error) if isinstance(error, RuntimeError) else type(error).__name__
         try:
             os.replace(path, f"{path}.bad")
@@ -837,7 +841,7 @@ def clean_path(text):
     # the user's own folder
     path = os.path.expanduser(text.removeprefix("& ").strip("\"'"))
 
-    # Others write my\ photo.jpg. A Windows path needs its backslashes: without them it isn't found
+    # Others write my\ photo.jpg. Without its backslashes, a Windows path isn't found: it keeps them
     unescaped = path.replace("\\", "")
     return unescaped if os.path.exists(unescaped) else path
 
