@@ -35,8 +35,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 from torchvision.transforms.functional import to_pil_image, to_tensor
 from torchvision.utils import make_grid
 
-# beyond the slides: the network is trained on a graphics card (GPU, "cuda") or on Apple's chip
-# ("mps") where there is one, otherwise on the processor ("cpu")
+# beyond the slides: the network is trained on the first of these that there is: a graphics card
+# (GPU, "cuda"), Apple's chip ("mps"), or else the processor ("cpu")
 DEVICE = (
     "cuda" if torch.cuda.is_available() else
     "mps" if torch.backends.mps.is_available() else
@@ -234,8 +234,8 @@ def main(data="mnist"):
         model.fc_layers[-1] = nn.Linear(64, len(names))
         model_path = name_model_file(data)
 
-    # beyond the slides: asks until the answer's first letter ([:1]) is y or n, since n trains a new
-    # model over the saved one. Where the input has ended, at_end answers y, and the saved one stays
+    # beyond the slides: asks until the answer begins with y or n ([:1] is its first letter), as a
+    # slip must not train over the saved model. Where nobody can answer (no input), at_end is y
     use_saved = ""
     while use_saved not in ("y", "n"):
         use_saved = ask("Load saved model? (y/n): ", at_end="y").lower()[:1]
@@ -423,7 +423,8 @@ def darken_strokes(picture):
     """Step 2: return `picture` with dark strokes on bright ground, inverted if it was otherwise.
 
     Strokes are few pixels, but differ most from the brightness around them. The third power keeps
-    the sign (brighter or darker), and lets large differences decide: 0.1 becomes 0.001, 0.6 0.216.
+    the sign (brighter or darker), and makes small differences (0.1 becomes 0.001) count far less
+    than large ones (0.6 becomes 0.216).
     """
     # reduce(50) averages 50 x 50 pixels, far wider than a stroke: only the background is left
     background = picture.reduce(50).resize(picture.size, Image.BILINEAR)
@@ -444,9 +445,9 @@ def find_ink(picture):
     # 0.4, so that noise on a black table is not divided by almost nothing
     ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
 
-    # The most ink is the highest average of any 3 x 3 pixels. If that is below 0.06, there is only
-    # weak noise; if it is below 3 times the median, noise is everywhere. (0.4, 0.06 and 3 were
-    # found by trial)
+    # The most ink is the highest average of any 3 x 3 pixels. Without strokes it is below 0.06, or
+    # below 3 times the median, which is what noise adds to a usual pixel, one of paper. (0.4, 0.06
+    # and 3 were found by trial)
     most_ink = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
     if most_ink < max(0.06, 3 * ink.median()):
         raise ValueError("there is no ink in it")
@@ -460,9 +461,9 @@ def find_paper(picture):
     covers the strokes; the erosion then gives each the darkest, so that large dark areas, which
     the dilation has shrunk (a shadow, a table), get their size back.
     """
-    # An eighth of the size is enough. A filter of 13 pixels there covers 104 of the picture, more
-    # than a stroke, and looks 6 pixels to each side. So first, the pixels at the edges are copied
-    # outwards 6 times
+    # An eighth of the size is enough: 13 pixels there are 104 of the picture, more than a stroke.
+    # The filters can't look beyond the edges, so the pixels there are first copied outwards 6
+    # times, as far as a filter of 13 looks
     paper = transforms.functional.pad(picture.reduce(8), 6, padding_mode="edge")
     paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
     paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
@@ -499,9 +500,9 @@ def keep_one_piece(strokes):
 
 
 def widen_strokes(digit):
-    """Step 6: return the PIL image `digit` as 88 x 88 pixels, with strokes as wide as MNIST's.
+    """Step 6: return the PIL image `digit` as 88 x 88 pixels, thin strokes widened.
 
-    Those are about 2 of 20 pixels wide, here 8 of 80. Wider ones stay as they are.
+    MNIST's are about 2 of 20 pixels wide, which would be 8 of 80: these get nearly as wide.
     """
     digit = ImageOps.expand(crop_and_resize(digit, 80), 4)  # 4 pixels on each side to grow into
 
@@ -549,8 +550,8 @@ def crop_and_resize(digit, side):
 def predict_surest(model, images):
     """Step 8: of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
 
-    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,). The highest is rather
-    too high, as it was chosen.
+    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,). They
+    flatter: the surest of four is always surer than one would be.
     """
     probabilities = torch.softmax(model(images), 1)  # (N, classes)
 
@@ -609,8 +610,8 @@ def make_page(model):
 
     def draw(event):
         """Draw to where the mouse is, while the left button is down."""
-        # Not while the toolbar zooms or pans, which locks the canvas. The first point must be on
-        # the page, later ones may leave it
+        # Not while the toolbar zooms or pans, which locks the canvas. As long as the page is empty
+        # (no getbbox), only a point on the page counts; later, strokes may leave it
         if (
             event.button == plt.MouseButton.LEFT
             and not figure.canvas.widgetlock.locked()
@@ -680,8 +681,8 @@ def make_fast(loader):
     A random rotation, say, must be another in every epoch: a loader of anything else than MNIST
     with these two steps comes back as it is.
     """
-    # A student's own load_data may use any data set (`is not`: also those that torchvision derives
-    # from MNIST), change the labels (target_transform) and take any steps
+    # A student's own load_data may use another data set (`is not` also turns away FashionMNIST and
+    # other relatives), change the labels (target_transform) or take other steps
     dataset = loader.dataset
     if type(dataset) is not datasets.MNIST or dataset.target_transform:
         return loader
@@ -774,8 +775,8 @@ def read_folder(folder):
         range(len(drawings)), [len(part) for part in drawings]
     )
 
-    # view reads the bytes as they are: files of larger numbers have too many bytes for 28 x 28, and
-    # reshape raises ValueError
+    # view counts in bytes: only numbers of one byte give 28 x 28 of them for each drawing, and for
+    # others reshape raises ValueError
     pixels = np.concatenate(drawings).view(np.uint8).reshape(
         len(labels), 28, 28
     )
@@ -857,7 +858,8 @@ def one_line(error):
 def show_progress(loader, title):
     """Yield the batches of `loader`; meanwhile a terminal shows `title` and the time left.
 
-    A generator: at `yield`, the loop in train_model takes the batch, and comes back for the next.
+    A generator: each `yield` hands one batch to the loop in train_model; then this function waits
+    until the loop asks for the next.
     """
     start = time.monotonic()
 

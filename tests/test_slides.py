@@ -18,8 +18,8 @@ def functions(program):
     return {node.name: ast.get_source_segment(program, node) for node in parts}
 
 NAMES = list(functions(SLIDES))
-ONE_OF_THEIRS = [[name] for name in NAMES]
-ONE_OF_OURS = [[other for other in NAMES if other != name] for name in NAMES]
+ONE_OF_THEIRS = [[name] for name in NAMES]  # each of the slides' functions alone in our script
+ONE_OF_OURS = [[other for other in NAMES if other != name] for name in NAMES]  # all of them but one
 
 @pytest.mark.parametrize("names", ONE_OF_THEIRS + ONE_OF_OURS, ids=" ".join)
 def test_the_slides_functions_fit_in(names, mnist, run, capsys):
