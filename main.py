@@ -694,8 +694,9 @@ def make_fast(loader):
 
     images = keep_in_memory(dataset.data, dataset.targets, steps[1])
 
-    # The loader's own batch sampler yields the images' numbers for each batch, shuffled or not
-    return DataLoader(images, batch_sampler=loader.batch_sampler)
+    # The loader's own batch sampler yields the numbers of a batch's images, such as [5, 8, 2, ...].
+    # `images` gives all of them in one step, so nothing is left to batch (batch_size=None)
+    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
 
 
 def keep_in_memory(pixels, labels, normalize=NORMALIZE):
