@@ -149,7 +149,6 @@ def show_predictions(model, test_loader):
         plt.imshow(image.squeeze(), cmap="gray")
         plt.title(f"Prediction: {names[pred.item()][:12]}")  # + the name, cut to fit
         plt.axis("off")
-
         plt.subplot(2, 5, 6 + indices.index(i))  # + the lower row, 6 to 10
         draw_bars(names, probabilities, label)  # + a bar for each class
     show_figure("predictions.png")  # + plt.show(), or a file where no window can be opened
@@ -344,6 +343,8 @@ def load_photo(path):
             pixels = np.array(photo, dtype=float)
             photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
         photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
+        if 0 in photo.size:
+            raise ValueError("it is too narrow")
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise PhotoError(one_line(error)) from error
 
@@ -380,7 +381,7 @@ def find_ink(photo):
 
     # Divided by the paper, ink in the shade counts as in the light; 0.4 tames a black table's noise
     ink = (paper - photo) / paper.clamp(min=0.4)
-    most_ink = F.avg_pool2d(ink, 3, stride=1).max()  # of 3 x 3 pixels: one alone may be noise
+    most_ink = F.avg_pool2d(ink, 3, stride=1, padding=1).max()  # on average: one may be noise
     if most_ink < 0.06:
         raise PhotoError("there is no ink in it")
     return (ink / most_ink).clamp(min=0)
@@ -720,12 +721,11 @@ def save_model(model, path):
         print(f"{path} could not be saved: {one_line(error)}", file=sys.stderr)
 
 
-def get_word():
-    """Return the word after main.py, or "mnist"."""
-    # In a notebook's cell there is no __file__, and the words are the notebook's own
-    if "__file__" not in globals() or len(sys.argv) == 1:
-        return "mnist"
-    return sys.argv[1]
+def get_words():
+    """Return the words after main.py, one at most."""
+    if "__file__" not in globals():  # a notebook's cell: the words are the notebook's own
+        return []
+    return sys.argv[1:2]
 
 
 def set_up_output():
@@ -797,4 +797,4 @@ def show_figure(path):
 
 if __name__ == "__main__":
     set_up_output()  # + each line at once
-    main(get_word())  # + the word after main.py
+    main(*get_words())  # + the word after main.py, if there is one

