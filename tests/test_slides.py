@@ -1,10 +1,12 @@
 """The script's promise: it is the slides' program, and any function that a student wrote fits in."""
 import ast
+import io
 import re
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import SCRIPT, SLIDES
+from conftest import EXAMPLE, NAMES, SCRIPT, SLIDES, save_drawings, write_digits
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision import datasets, transforms
 
@@ -20,25 +22,26 @@ def functions(program):
     return {part.name: "\n".join(lines[part.lineno - 1:part.end_lineno]) for part in parts}
 
 
-OURS, THEIRS = functions(SCRIPT), functions(SLIDES)
-
-
-def without_docstrings_and_comments(text):
-    """Return a function's text as on the slide, with its blank lines."""
+def only_the_slides(text):
+    """Return a function without marked lines, docstrings and comments, but with its blank lines."""
+    text = re.sub(r"\n.*  # \+ \w.*", "", text)
     text = re.sub(r'\n +"""(?s:.*?)"""(\n(?=\n))?', "", text)
     return re.sub(r" +# .*", "", text)
 
 
+OURS, THEIRS = functions(SCRIPT), functions(SLIDES)
+
+
 @pytest.mark.parametrize("name", ["load_data", "DigitCNN", "train_model", "evaluate_model"])
 def test_a_function_is_the_slides_word_for_word(name):
-    assert without_docstrings_and_comments(OURS[name]) == THEIRS[name]
+    assert "# +" not in OURS[name]
+    assert only_the_slides(OURS[name]) == THEIRS[name]
 
 
 @pytest.mark.parametrize("name", ["show_predictions", "main"])
 def test_each_line_that_no_slide_shows_is_marked(name):
-    unmarked = re.sub(r"\n.*  # \+ .*", "", OURS[name])
-    lines = without_docstrings_and_comments(unmarked).splitlines()[1:]
     slide = iter(THEIRS[name].splitlines())
+    lines = only_the_slides(OURS[name]).splitlines()[1:]  # without the line of `def`
     assert [line for line in lines if line not in slide] == []  # `in` goes on where it stopped
 
 
@@ -61,65 +64,84 @@ def test_the_slides_functions_fit_in(names, mnist, run, capsys):
     assert float(accuracy) > 60  # of 640 digits learned; 10 is chance
 
 
-def test_a_saved_model_reads_as_well_when_it_is_loaded(mnist, run, capsys):
+@pytest.mark.parametrize("program", [SCRIPT, SLIDES], ids=["ours", "the slides'"])
+def test_a_saved_model_reads_as_well_when_it_is_loaded(program, mnist, run, capsys):
     run("n")
-    run("Maybe", "Yes")
+    run("y", script=program)
     trained, loaded = re.findall(ACCURACY, capsys.readouterr().out)
     assert trained == loaded
 
 
-def test_the_slides_code_loads_our_model(mnist, run, capsys):
-    run("n")
-    run("y", script=SLIDES)
-    trained, loaded = re.findall(ACCURACY, capsys.readouterr().out)
-    assert trained == loaded
-
-
-NUMBERS = [(0.5, 0.5), (0.1307, 0.3081)]
-
-
-@pytest.mark.parametrize("mean, deviation", NUMBERS)
+@pytest.mark.parametrize("mean, deviation", [(0.5, 0.5), (0.1307, 0.3081)])
 def test_images_are_bit_for_bit_those_of_the_slides_steps(mean, deviation, mnist):
     steps = [transforms.ToTensor(), transforms.Normalize((mean,), (deviation,))]
     data = datasets.MNIST("./data", transform=transforms.Compose(steps))
     loader = DataLoader(data, batch_size=640)
-    images, labels = next(iter(loader))
-    fast_images, fast_labels = next(iter(main.make_fast(loader)))
-    assert torch.equal(images, fast_images)
-    assert torch.equal(labels, fast_labels)
+    for slow, fast in zip(next(iter(loader)), next(iter(main.make_fast(loader)))):
+        assert torch.equal(slow, fast)  # images, then labels
 
 
 def test_a_random_transform_stays_random(mnist):
     steps = [transforms.RandomRotation(10), transforms.ToTensor()]
-    data = datasets.MNIST("./data", transform=transforms.Compose(steps))
-    loader = DataLoader(data)
+    loader = DataLoader(datasets.MNIST("./data", transform=transforms.Compose(steps)))
     assert main.make_fast(loader) is loader
 
 
-def test_a_students_normalize_of_three_numbers_ends_in_pythons_own_traceback(mnist, run):
-    three = "Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))"
-    script = SCRIPT.replace("Normalize((0.5,), (0.5,))", three, 1)
+def test_a_students_mistake_in_load_data_ends_in_pythons_own_traceback(mnist, run):
+    three_numbers = "Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))"
+    script = SCRIPT.replace("Normalize((0.5,), (0.5,))", three_numbers, 1)
     with pytest.raises(RuntimeError, match="shape"):
         run("n", script=script)
 
 
-def test_a_training_loop_may_ask_for_the_number_of_batches_and_images(mnist):
-    loader = main.DeviceLoader(main.get_loaders("mnist")[0])
-    assert len(loader) == len(list(loader)) == 10
-    assert len(loader.dataset) == 640
-
-
-OTHER_DATA_SETS = {
-    "Subset": lambda dataset: Subset(dataset, range(10)),
-    "TensorDataset": lambda dataset: TensorDataset(*dataset[list(range(10))]),
-    "MNIST": lambda dataset: datasets.MNIST("data", transform=transforms.ToTensor()),
+DATA_SETS = {
+    "Subset": lambda images: Subset(images, range(10)),
+    "TensorDataset": lambda images: TensorDataset(*images[list(range(10))]),
 }
 
 
-@pytest.mark.parametrize("name", OTHER_DATA_SETS)
-def test_predictions_of_a_students_data_set_have_the_digits_names(name, mnist, model, folder):
-    dataset = main.get_loaders("mnist")[1].dataset
-    loader = DataLoader(OTHER_DATA_SETS[name](dataset))
-    main.show_predictions(model, loader)
-    assert main.get_names(loader.dataset) == list("0123456789")
-    assert (folder / "predictions.png").exists()
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_predictions_of_a_students_data_set_have_the_digits_names(name, loaders, model, folder):
+    images = DATA_SETS[name](loaders[1].dataset)
+    main.show_predictions(model, DataLoader(images))
+    assert main.get_names(images) == NAMES
+
+
+def test_a_training_loop_may_ask_for_the_numbers_of_batches_and_images(loaders):
+    loader = main.DeviceLoader(loaders[0])
+    assert (len(loader), len(loader.dataset)) == (63, 4000)
+
+
+# What else can this model do?
+
+def test_fashion_asks_for_no_photos(folder, run, capsys):
+    write_digits(Path("data/FashionMNIST/raw"))
+    run("n", words=["fashion"])
+    assert Path("fashion_cnn.pth").exists()
+    assert "Photo" not in capsys.readouterr().out
+
+
+def test_letters_are_upright_and_count_from_0(folder, loaders):
+    names = "emnist-letters-train", "emnist-letters-test"
+    write_digits(Path("data/EMNIST/raw"), size=70, names=names, first_label=1)
+    image, label = main.get_loaders("letters")[1].dataset[5]
+    sideways, digit = loaders[1].dataset[5]
+    assert torch.equal(image, sideways.mT)
+    assert label == digit
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # matplotlib's font lacks it too
+def test_a_folder_of_drawings_is_learned_whatever_the_consoles_letters(folder, run, monkeypatch):
+    save_drawings("Shapes")
+    Path("Shapes/._zero.npy").write_bytes(b"macOS leaves such files")
+    console = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", console)
+    run("n", str(EXAMPLE), words=["Shapes"])
+    assert b"seven.jpg: seven? (" in console.buffer.getvalue()
+    assert Path("Shapes/drawing_cnn.pth").exists()
+
+
+def test_a_folder_is_split_alike_in_every_run(folder):
+    save_drawings("shapes")
+    first, second = [list(main.load_other("shapes")[1].dataset) for _ in range(2)]
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, second))
