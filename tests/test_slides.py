@@ -57,15 +57,15 @@ def test_the_slides_functions_fit_in(names, mnist, run, capsys):
         script = script.replace(OURS[name], THEIRS[name])
     run("n", script=script)
     accuracy = re.search(ACCURACY, capsys.readouterr().out)[1]
-    assert float(accuracy) > 60  # of 640 digits learned; 10 is chance
+    assert float(accuracy) > 60  # of 480 digits learned; 10 is chance
 
 
-@pytest.mark.parametrize("program", [SCRIPT, SLIDES], ids=["ours", "the slides'"])
-def test_a_saved_model_reads_as_well_when_it_is_loaded(program, mnist, run, capsys):
+def test_a_saved_model_reads_as_well_when_our_or_the_slides_code_loads_it(mnist, run, capsys):
     run("n")
-    run("y", script=program)
-    trained, loaded = re.findall(ACCURACY, capsys.readouterr().out)
-    assert trained == loaded
+    run("y")
+    run("y", script=SLIDES)
+    trained, *loaded = re.findall(ACCURACY, capsys.readouterr().out)
+    assert loaded == [trained, trained]
 
 
 @pytest.mark.parametrize("mean, deviation", [(0.5, 0.5), (0.1307, 0.3081)])
@@ -113,7 +113,7 @@ def test_letters_are_upright_and_count_from_0(folder, loaders):
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # matplotlib's font lacks that letter too
 def test_a_folder_of_drawings_is_learned_whatever_the_consoles_letters(folder, run, monkeypatch):
-    save_drawings("Shapes")
+    save_drawings("Shapes", lambda digits: digits[:200])
     Path("Shapes/._zero.npy").write_bytes(b"macOS leaves such files")
     console = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", console)
