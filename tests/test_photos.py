@@ -56,7 +56,6 @@ def test_reads_a_seven_in_every_kind_of_photo(name, model, tmp_path):
 
 
 FAULTY = {
-    "empty": (b"", "cannot identify"),
     "HEIC": (b"\0\0\0\x18ftypheic", "cannot identify"),
     "cut off": (EXAMPLE.read_bytes()[:3000], "truncated"),
     "too narrow": (b"P5 1700 2 255\n" + bytes(3400), "narrow"),
