@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 os.environ["MPLBACKEND"] = "agg"  # no test waits for a window to be closed
+os.environ.pop("PYTHONUNBUFFERED", None)  # it would do what the script has to
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "tests/example/seven.jpg"
 SCRIPT = (ROOT / "main.py").read_text(encoding="utf-8")

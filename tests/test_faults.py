@@ -149,8 +149,7 @@ def test_each_line_is_printed_at_once_to_a_pipe(mnist):
     pipe = subprocess.PIPE
     with subprocess.Popen(START, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
         process.stdin.write("n\n")
-        while "Epoch [1/5], Loss: " not in process.stdout.readline():
-            pass
+        assert any("Epoch [1/5], Loss: " in line for line in process.stdout)  # reads until then
         assert not Path("predictions.png").exists()  # the next question is still to come
         process.kill()
 
