@@ -145,11 +145,12 @@ def show_predictions(model, test_loader):
         _, pred = torch.max(output, 1)
         probabilities = torch.softmax(output, 1).squeeze(0)  # + the scores become probabilities
 
-        plt.subplot(2, 5, 1 + indices.index(i))  # + the upper row of the window, 1 to 5
+        column = 1 + indices.index(i)  # + of the window, from 1 to 5
+        plt.subplot(2, 5, column)  # + the upper row
         plt.imshow(image.squeeze(), cmap="gray")
         plt.title(f"Prediction: {names[pred.item()][:12]}")  # + the name, cut to fit
         plt.axis("off")
-        plt.subplot(2, 5, 6 + indices.index(i))  # + the lower row, 6 to 10
+        plt.subplot(2, 5, column + 5)  # + the lower row
         draw_bars(names, probabilities, label)  # + a bar for each class
     show_figure("predictions.png")  # + plt.show(), or a file where no window can be opened
 
@@ -388,14 +389,14 @@ def find_ink(photo):
 
 
 def keep_strokes(ink, threshold, remove_lines):
-    """Step 4: return `ink` as 0 up to the threshold and 1 from 0.35 above it on."""
+    """Step 4: return `ink` as 0 up to the threshold and 1 from 0.33 above it on."""
     # Ruled lines are straight and long, most strokes bend: an opening (an erosion, then a dilation)
     # with a window of 1 x 121 pixels leaves nothing but level lines, one of 121 x 1 upright ones
     if remove_lines:
         level = dilate(erode(ink, 1, 121), 1, 121)
         upright = dilate(erode(ink, 121, 1), 121, 1)
         ink = ink - torch.maximum(level, upright)
-    return ((ink - threshold) / 0.35).clamp(0, 1)
+    return ((ink - threshold) / 0.33).clamp(0, 1)
 
 
 def keep_one_piece(strokes):
@@ -406,8 +407,7 @@ def keep_one_piece(strokes):
 
     # The start: of the cells with ink, the one with most of it around, in 5 x 5 cells
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
-    piece = torch.zeros_like(cells)
-    piece.view(-1)[density.argmax()] = 1
+    piece = (density == density.max()).float()
 
     # Each round adds the cells with ink that are up to two cells away: 100 rounds find any stroke
     for _ in range(100):
@@ -425,8 +425,8 @@ def widen_strokes(piece):
     digit = center_crop(digit, 88)  # a black border of 4 pixels to grow into
 
     # MNIST's strokes are 2 of 20 pixels wide: 8 of 80. While an erosion, which removes what is up
-    # to 4 wide, leaves less than a quarter of the ink, a dilation makes strokes 2 pixels wider
-    while erode(digit, 5, 5).sum() < 0.25 * digit.sum():
+    # to 4 wide, leaves less than a third of the ink, a dilation makes strokes 2 pixels wider
+    while erode(digit, 5, 5).sum() < digit.sum() / 3:
         digit = dilate(digit, 3, 3)
     return digit
 
@@ -468,7 +468,7 @@ def predict(model, image):
 # ==== Beyond the slides: drawing with the mouse ====
 def try_drawing(model, names):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
-    bars = make_page(model, names)
+    page = make_page(model, names)
 
     # What opens matplotlib's windows, such as "tk" or "qt", if anything does
     if not plt.gcf().canvas.required_interactive_framework:
@@ -478,13 +478,19 @@ def try_drawing(model, names):
         return
 
     plt.show(block=True)  # goes on when the window is closed
-    probabilities = torch.tensor([bar.get_height() for bar in bars])
-    if probabilities.any():  # something is drawn
-        print_prediction("drawing", names, probabilities)
+    if page.getbbox():  # the bounding box of what is drawn, if anything is
+        print_prediction("drawing", names, read_drawing(model, page))
+
+
+def read_drawing(model, page):
+    """Return the probabilities of the classes, (classes,), for the digit drawn on `page`."""
+    digit = widen_strokes(to_tensor(page))
+    image = centre_digit(digit)
+    return predict(model, image)
 
 
 def make_page(model, names):
-    """Make a figure with a page to draw on, and bars for the probabilities; return the bars."""
+    """Make a figure with a page to draw on, and bars for the probabilities; return the page."""
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
     stroke = []  # the points (x, y) where the mouse has been since its button went down
@@ -518,9 +524,7 @@ def make_page(model, names):
         disc = x - 8, y - 8, x + 8, y + 8
         pen.ellipse(disc, fill=255)
 
-        digit = widen_strokes(to_tensor(page))
-        image = centre_digit(digit)
-        update(predict(model, image))
+        update(read_drawing(model, page))
 
     def end_stroke(event):
         """When a button goes up, let the next point begin a stroke; the right button wipes."""
@@ -532,7 +536,7 @@ def make_page(model, names):
     plt.connect("button_press_event", draw)
     plt.connect("motion_notify_event", draw)
     plt.connect("button_release_event", end_stroke)
-    return bars
+    return page
 
 
 # ==== Beyond the slides: faster training, and other data ====
@@ -607,7 +611,8 @@ class ImagesInMemory(TensorDataset):
 
     def __getitems__(self, indices):
         """Return a list of images with their labels: DataLoader calls this for a batch."""
-        return list(zip(*self[indices]))
+        images, labels = self[indices]
+        return list(zip(images, labels))
 
 
 def load_other(data):
@@ -656,23 +661,20 @@ def read_folder(folder):
     if len(paths) < 2:
         sys.exit(f"{folder} is not mnist, fashion, letters or a folder with two files NAME.npy.")
 
-    # Room for 10,000 of each; what stays empty takes no memory
-    pixels = np.empty((10_000 * len(paths), 28, 28), np.uint8)
-    labels = []
+    parts, labels = [], []
     for label, path in enumerate(paths):
         try:
-            drawings = np.load(path, mmap_mode="r")[:10_000]  # reads only these from the disk
+            drawings = np.load(path, mmap_mode="r")[:10_000]  # stays on the disk until it is used
             if drawings.dtype != np.uint8 or drawings.shape[1:] != (784,):
                 raise ValueError(f"{drawings.dtype} of shape {drawings.shape}")
         except Exception as error:  # a damaged file raises nearly anything
             sys.exit(f"{path} does not hold drawings, uint8 of shape (N, 784): {one_line(error)}. "
                      "Download it again, or move it away.")
 
+        parts.append(drawings.reshape(-1, 28, 28))
         labels += [label] * len(drawings)
-        start = len(labels) - len(drawings)
-        pixels[start:len(labels)] = drawings.reshape(-1, 28, 28)
 
-    pixels = torch.from_numpy(pixels[:len(labels)])
+    pixels = torch.from_numpy(np.concatenate(parts))
     names = [path.stem.removeprefix("full_numpy_bitmap_") for path in paths]
     return ImagesInMemory(pixels, torch.tensor(labels), names)
 

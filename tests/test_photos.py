@@ -89,9 +89,9 @@ def test_a_students_mistake_in_the_network_is_no_fault_of_the_photo(mistake):
 @pytest.fixture
 def page(model):
     """The panel to draw on, with a function that returns the heights of the bars beside it."""
-    bars = main.make_page(model, NAMES)
-    page = plt.gcf().axes[0]
-    page.heights = lambda: [bar.get_height() for bar in bars]
+    main.make_page(model, NAMES)
+    page, chart = plt.gcf().axes
+    page.heights = lambda: [bar.get_height() for bar in chart.patches]
     yield page
     plt.close("all")
 
