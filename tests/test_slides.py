@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EXAMPLE, NAMES, SCRIPT, SLIDES, save_drawings, write_digits
+from conftest import EXAMPLE, SCRIPT, SLIDES, save_drawings, write_digits
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision import datasets, transforms
 
@@ -83,17 +83,18 @@ def test_a_random_transform_stays_random(mnist):
     assert main.make_fast(loader) is loader
 
 
-def test_a_students_mistake_in_load_data_ends_in_pythons_own_traceback(mnist, run):
-    three_numbers = "Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))"
-    script = SCRIPT.replace("Normalize((0.5,), (0.5,))", three_numbers, 1)
-    with pytest.raises(RuntimeError, match="shape"):
-        run("n", script=script)
+MISTAKES = {"(0.5,), (0.5,)": "(0.5, 0.5, 0.5), (0.5, 0.5, 0.5)", "batch_size=64": "batch_size=0"}
+
+@pytest.mark.parametrize("right, wrong", MISTAKES.items())
+def test_a_mistake_in_load_data_ends_in_pythons_own_traceback(right, wrong, mnist, run):
+    with pytest.raises((RuntimeError, ValueError)):
+        run("n", script=SCRIPT.replace(right, wrong, 1))
 
 
-def test_a_students_data_set_gets_the_digits_as_names(loaders, model, folder):
+def test_a_data_set_without_names_is_shown(loaders, model, folder):
     images = Subset(TensorDataset(*next(iter(loaders[1]))), range(10))
     main.show_predictions(model, DataLoader(images))
-    assert main.get_names(images) == NAMES
+    assert Path("predictions.png").exists()
 
 
 def test_fashion_asks_for_no_photos(folder, run, capsys):
