@@ -337,7 +337,7 @@ def load_photo(path):
         # Some scanners' pixels have 16 bits or more: the brightest becomes 255
         if photo.mode.startswith(("I", "F")):
             pixels = np.array(photo, dtype=float)
-            photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
+            photo = Image.fromarray(np.uint8(pixels / max(pixels.max(), 1) * 255))
         photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise PhotoError(one_line(error)) from error
@@ -419,8 +419,8 @@ def widen_strokes(piece):
     digit = center_crop(digit, 88)  # a black border of 4 pixels to grow into
 
     # MNIST's strokes are 2 of 20 pixels wide: 8 of 80. While an erosion, which removes what is up
-    # to 4 wide, leaves less than a third of the ink, a dilation makes strokes 2 pixels wider
-    while erode(digit, 5, 5).sum() < digit.sum() / 3:
+    # to 4 wide, leaves less than a quarter of the ink, a dilation makes strokes 2 pixels wider
+    while erode(digit, 5, 5).sum() < digit.sum() / 4:
         digit = dilate(digit, 3, 3)
     return digit
 
