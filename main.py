@@ -337,7 +337,7 @@ def load_photo(path):
         # Some scanners' pixels have 16 bits or more: the brightest becomes 255
         if photo.mode.startswith(("I", "F")):
             pixels = np.array(photo, dtype=float)
-            photo = Image.fromarray(np.uint8(pixels / max(pixels.max(), 1) * 255))
+            photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
         photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise PhotoError(one_line(error)) from error
