@@ -15,13 +15,13 @@ TINY = (30, 510), (80, 512), (55, 580)
 LAMP = Image.linear_gradient("L").resize((600, 600)).point(lambda value: 110 + value * 0.55)
 
 
-def photograph(corners=SEVEN, paper=230, lines=180, ink=50, width=14):
+def photograph(corners=SEVEN, paper=230, lines=180, ink=50, width=14, lean=9):
     """Return a digit on squared paper; without arguments, the unevenly lit 7 of the example."""
     sheet = Image.new("L", (600, 600), paper)
     pen = ImageDraw.Draw(sheet)
     for position in range(20, 600, 40):
-        pen.line((0, position, 600, position + 9), fill=lines, width=2)
-        pen.line((position, 0, position + 9, 600), fill=lines, width=2)
+        pen.line((0, position, 600, position + lean), fill=lines, width=2)
+        pen.line((position, 0, position + lean, 600), fill=lines, width=2)
     pen.line(corners, fill=ink, width=width, joint="curve")
     sheet = Image.composite(sheet, Image.new("L", sheet.size), LAMP)
     return sheet.filter(ImageFilter.GaussianBlur(1))
@@ -37,6 +37,7 @@ def save_on_its_side(path):
 PHOTOS = {
     "squared paper.jpg": lambda path: photograph().save(path),
     "dark squares.jpg": lambda path: photograph(lines=60, ink=60).save(path),
+    "level lines.jpg": lambda path: photograph(lines=40, ink=60, lean=0).save(path),
     "pale pencil.jpg": lambda path: photograph(lines=230, ink=180).save(path),
     "marker.jpg": lambda path: photograph(width=60).save(path),
     "thin pen.jpg": lambda path: photograph(lines=230, width=3).save(path),
