@@ -3,8 +3,8 @@
     python main.py             MNIST's handwritten digits
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
-The slides' program comes first, function by function; a line that no slide shows ends in "# +" and
-its reason. What those lines call comes after it.
+The slides' program comes first, function by function. A line that isn't on a slide, or is changed,
+ends in "# +" and its reason. What such lines call comes after it.
 """
 import os
 from random import sample
@@ -178,7 +178,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
             print("No saved model found, training new model...")
 
     print("Training...")
-    model.to(DEVICE, memory_format=MEMORY_FORMAT)  # + to the GPU, if there is one
+    model.to(DEVICE, memory_format=MEMORY_FORMAT)  # + to the GPU, or as is fastest without one
     train_model(model, DeviceLoader(train_loader), epochs=5)  # + batches too; shows time left
     model.to("cpu")  # + back to the processor
 
@@ -264,7 +264,7 @@ def show_steps(model, names, images, probabilities):
     """Show the four `images` of read_photo, the last one's feature maps, and the probabilities."""
     photo, strokes, piece, image = images
     maps = model.conv_layers[:2](image.unsqueeze(0))  # the first Conv2d and ReLU: (1, 32, 26, 26)
-    grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # side by side
+    grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # 32 images
     panels = {"Your photo": photo, "Its strokes": strokes, "The piece that was kept": piece,
               "What the network sees": image, "The first layer's feature maps": grid}
 
@@ -344,7 +344,7 @@ def dilate(image, height, width):
 
 
 def erode(image, height, width):
-    """Erosion: each pixel becomes the darkest around it, which in the negative is the brightest."""
+    """Erosion: each pixel becomes the darkest around it, by a dilation of the negative."""
     return -dilate(-image, height, width)
 
 
@@ -387,8 +387,8 @@ def darken_ink(photo):
 
 def find_ink(photo):
     """Step 3: return the ink in each pixel, 0 to about 1 (the darkest); without any, PhotoError."""
-    # At an eighth of the size, with a black border for a while: so what is dark at the edge (a
-    # table, a shadow) counts as paper
+    # At an eighth of the size. A black border, half the window below wide, makes what is dark at
+    # the edge (a table, a shadow) count as paper; it is cut off again
     small = F.avg_pool2d(photo, 8, ceil_mode=True)
     bordered = F.pad(small, (6, 6, 6, 6))
 
@@ -444,8 +444,8 @@ def widen_strokes(piece):
     digit = crop_and_resize(piece, 80)
     digit = center_crop(digit, 88)  # a black border of 4 pixels to grow into
 
-    # MNIST's strokes are 2 of 20 pixels wide: 8 of 80. While an erosion, which removes what is up
-    # to 4 wide, leaves less than a quarter of the ink, a dilation makes strokes 2 pixels wider
+    # MNIST's strokes are 2 of 20 pixels wide: 8 of these 80. An erosion removes what is up to 4
+    # wide. As long as it leaves less than a quarter of the ink, make the strokes 2 pixels wider
     while erode(digit, 5, 5).sum() < digit.sum() / 4:
         digit = dilate(digit, 3, 3)
     return digit
@@ -473,7 +473,7 @@ def crop_and_resize(image, side):
     left, top, right, bottom = boxes[0].int().tolist()
     image = image[:, top:bottom + 1, left:right + 1]
 
-    # A black square around it, 1 pixel larger, so that even a thin line is left after scaling
+    # center_crop pads to a black square, 1 pixel larger, so that even a thin line outlives scaling
     square = center_crop(image, max(image.shape) + 2)
     return resize(square, [side, side], antialias=True)
 
@@ -620,7 +620,7 @@ def make_fast(loader):
     pixels = dataset.data.unsqueeze(1) / 255  # (N, 1, 28, 28)
     images = TensorDataset(steps[1](pixels), dataset.targets)
     images.classes = dataset.classes
-    # So DataLoader asks for a whole batch, images[numbers], instead of one image after another
+    # A batch sampler gives lists of numbers, so DataLoader takes a whole batch, images[numbers]
     return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
 
 
@@ -716,7 +716,7 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self):
-        """Give one batch after another to the loop in train_model, which starts this each epoch."""
+        """Hand a batch to the loop in train_model (`yield`), and go on when it wants the next."""
         start = time.monotonic()
         for number, (images, labels) in enumerate(self.loader, start=1):
             yield images.to(DEVICE), labels.to(DEVICE)

@@ -60,7 +60,8 @@ FAULTY = {
     "without ink": (b"P5 60 60 255\n" + bytes(3600), "no ink"),
 }
 if ".avif" in Image.registered_extensions():  # whose reader raises RuntimeError
-    photograph().save(avif := io.BytesIO(), "AVIF")
+    avif = io.BytesIO()
+    photograph().save(avif, "AVIF")
     FAULTY["damaged AVIF"] = avif.getvalue()[:-2000] + b"\xff" * 2000, "decode"
 
 
