@@ -77,7 +77,7 @@ class DigitCNN(nn.Module):
         )
 
     def forward(self, x):
-        """Return the scores of the images `x`; softmax makes probabilities of them."""
+        """Return the scores of the images `x`; softmax turns them into probabilities."""
         x = self.conv_layers(x)
         x = self.fc_layers(x)
         return x
@@ -135,13 +135,14 @@ def show_predictions(model, test_loader):
         image, label = dataset[i]  # + the true label, for its orange bar
         output = model(image.unsqueeze(0))
         _, pred = torch.max(output, 1)
-        probabilities = torch.softmax(output, 1).squeeze(0)  # + e to each score, over their sum
+        probabilities = torch.softmax(output, 1).squeeze(0)  # + from scores to parts that sum to 1
 
-        plt.subplot(2, 5, 1 + indices.index(i))  # + in the upper row, places 1 to 5
+        column = 1 + indices.index(i)  # + from 1 to 5
+        plt.subplot(2, 5, column)  # + in the upper row, places 1 to 5
         plt.imshow(image.squeeze(), cmap="gray")
         plt.title(f"Prediction: {names[pred.item()][:12]}")  # + the name, cut to fit
         plt.axis("off")
-        plt.subplot(2, 5, 6 + indices.index(i))  # + in the lower row, places 6 to 10
+        plt.subplot(2, 5, 5 + column)  # + in the lower row, places 6 to 10
         draw_bars(names, probabilities, label)  # + a bar for each class
     show_figure("predictions.png")  # + plt.show(), or a file where no window can be opened
 
@@ -159,7 +160,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
     model = DigitCNN()
     if data != "mnist":  # + other data: another last layer, another file
         model.fc_layers[-1] = nn.Linear(64, len(names))  # + a score for each of their classes
-        model_path = MODEL_PATHS.get(data, f"{data}/drawing_cnn.pth")  # + a folder's is there
+        model_path = MODEL_PATHS.get(data, f"{data}/drawing_cnn.pth")  # + or in the folder itself
 
     use_saved = ask_yes_or_no("Load saved model? (y/n): ")  # + asks until it is y or n
 
@@ -242,11 +243,10 @@ def try_photo(model, names, path):
     """Print what `model` reads in a photo and show how; or print why the photo can't be read."""
     try:
         images, probabilities = read_photo(model, path)
-    except PhotoError as error:
-        print(f"{path} can't be read: {error}.", file=sys.stderr)
-    else:
         print_prediction(Path(path).name, names, probabilities)
         show_steps(model, names, images, probabilities)
+    except PhotoError as error:
+        print(f"{path} can't be read: {error}.", file=sys.stderr)
 
 
 def predict_photo(model, path):
@@ -264,7 +264,7 @@ def show_steps(model, names, images, probabilities):
     """Show the four `images` of read_photo, the last one's feature maps, and the probabilities."""
     photo, strokes, piece, image = images
     maps = model.conv_layers[:2](image.unsqueeze(0))  # the first Conv2d and ReLU: (1, 32, 26, 26)
-    grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # 32 images
+    grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # (32, 1, 26, 26)
     panels = {"Your photo": photo, "Its strokes": strokes, "The piece that was kept": piece,
               "What the network sees": image, "The first layer's feature maps": grid}
 
@@ -430,7 +430,7 @@ def keep_one_piece(strokes):
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()
 
-    # Each round adds the cells with ink that are up to two cells away: 100 rounds find any digit
+    # Each round adds the cells with ink up to two cells away; a photo has up to 50 x 50 cells
     for _ in range(100):
         piece = dilate(piece, 5, 5) * has_ink
 
@@ -536,7 +536,7 @@ def make_page(model, names):
             stroke.clear()
             return
 
-        # 16 of 280 pixels is nearly as wide as MNIST's strokes, 2 of 28; the disc rounds their ends
+        # A width like that of MNIST's strokes, on a page ten times as large; the disc rounds the end
         x, y = event.xdata, event.ydata
         stroke.append((x, y))
         pen.line(stroke[-2:], fill=255, width=16)
@@ -745,7 +745,7 @@ def save_model(model, path):
 
 
 def get_arguments():
-    """Return a list of the word after main.py, if there is one; a notebook's own don't count."""
+    """Return a list of the word after main.py, or an empty one; a notebook's own don't count."""
     return [] if "kernel_launcher" in sys.argv[0] else sys.argv[1:2]
 
 
