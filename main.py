@@ -536,7 +536,7 @@ def make_page(model, names):
             stroke.clear()
             return
 
-        # As wide as MNIST's strokes, on a page of ten times the size; the disc rounds the line's end
+        # As wide as MNIST's strokes, on a page of ten times the size; the disc rounds the end
         x, y = event.xdata, event.ydata
         stroke.append((x, y))
         pen.line(stroke[-2:], fill=255, width=16)

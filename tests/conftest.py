@@ -2,6 +2,7 @@
 import functools
 import io
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -83,5 +84,6 @@ def run(monkeypatch):
     def run_script(*lines, words=(), script=SCRIPT, name="main.py"):
         monkeypatch.setattr("sys.argv", [name, *words])
         monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
-        exec(compile(script, "main.py", "exec"), {"__name__": "__main__"})
+        Path(name).write_text(script, encoding="utf-8")
+        runpy.run_path(name, run_name="__main__")
     return run_script

@@ -26,6 +26,7 @@ def test_two_images_after_each_layer(number, name):
 
 
 def test_a_photo_becomes_an_image_like_mnists():
-    images, probabilities = main.read_photo(main.DigitCNN(), EXAMPLE)
-    assert images[-1].shape == (1, 28, 28)
+    (photo, strokes, piece, image), probabilities = main.read_photo(main.DigitCNN(), EXAMPLE)
+    assert photo.shape == strokes.shape == piece.shape == (1, 400, 400)
+    assert image.shape == (1, 28, 28)
     assert probabilities.shape == (10,)
