@@ -375,7 +375,7 @@ def load_photo(path):
 
 def darken_ink(photo):
     """Step 2: return `photo` with dark ink on bright paper, inverted if it was otherwise."""
-    background = F.avg_pool2d(photo, 50, ceil_mode=True)  # 50 pixels are far wider than a stroke
+    background = F.avg_pool2d(photo, 50, ceil_mode=True)  # 50 pixels: wider than a stroke
     difference = photo - resize(background, photo.shape[1:], antialias=True)
 
     # Ink differs most from its background. The third power lets it count most, and keeps the sign
@@ -401,8 +401,8 @@ def find_ink(photo, paper):
     """Step 4: return the ink in each pixel, 0 to about 1 (the darkest); without any, PhotoError."""
     # Divided by the paper, ink in the shade counts as in the light; 0.4 tames a black table's noise
     ink = (paper - photo) / paper.clamp(min=0.4)
-    most_ink = F.avg_pool2d(ink, 3, stride=1, padding=1).max()  # on average: one may be noise
-    if most_ink < 0.06:
+    most_ink = F.avg_pool2d(ink, 3, stride=1, padding=1).max()  # of 3 x 3 pixels: one may be noise
+    if most_ink < 0.06:  # that is paper alone
         raise PhotoError("there is no ink in it")
     return (ink / most_ink).clamp(min=0)
 
