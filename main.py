@@ -85,7 +85,7 @@ class DigitCNN(nn.Module):
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data ----
 def train_model(model, train_loader, epochs=5):
-    """Train `model`; after each epoch, print the sum of the losses of its batches."""
+    """Train `model`; print each epoch's sum of losses. (One slide indents the end too little.)"""
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters(), lr=0.001)
     model.train()
@@ -230,7 +230,6 @@ def ask_for_photos(model, names, data):
     subject = {"mnist": "digit", "letters": "letter"}.get(data, "drawing")
     question = f"Photo of a {subject}, or draw (Enter to quit): "
     answer = ask(question)
-
     while answer:
         if answer.lower() == "draw":
             try_drawing(model, names)
@@ -351,6 +350,7 @@ def load_photo(path):
     """Step 1: return a file as a tensor, or raise PhotoError."""
     try:
         photo = Image.open(path)
+        photo.load()  # which turns a TIFF upright, but nothing else
 
         # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
         orientation = photo.getexif().get(274)

@@ -44,6 +44,7 @@ PHOTOS = {
     "chalk.jpg": lambda path: photograph(paper=60, lines=60, ink=210).save(path),
     "in a corner.jpg": lambda path: photograph(TINY).save(path),
     "on its side.jpg": save_on_its_side,
+    "on its side.tif": save_on_its_side,
     "damaged notes.jpg": lambda path: photograph().save(path, exif=b"Exif\0\0no notes"),
     "16 bits.tif": lambda path: Image.fromarray(np.uint16(photograph()) * 16).save(path),
 }
