@@ -350,10 +350,10 @@ def load_photo(path):
     """Step 1: return a file as a tensor, or raise PhotoError."""
     try:
         photo = Image.open(path)
-        photo.load()  # which turns a TIFF upright, but nothing else
 
         # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
-        orientation = photo.getexif().get(274)
+        is_turned = photo.format == "TIFF"  # Pillow turns those itself
+        orientation = None if is_turned else photo.getexif().get(274)
         degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
         photo = photo.rotate(degrees, expand=True)
 
