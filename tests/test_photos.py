@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 import main
 
 SEVEN = (190, 150), (400, 160), (340, 300), (290, 460)
-FOUR = (220, 150), (200, 330), (400, 330), (390, 160), (395, 470)
+FOUR = (390, 470), (390, 150), (200, 330), (430, 330)
 TINY = (30, 510), (80, 512), (55, 580)
 LAMP = Image.linear_gradient("L").resize((600, 600)).point(lambda value: 110 + value * 0.55)
 
