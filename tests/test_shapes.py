@@ -30,3 +30,10 @@ def test_a_photo_becomes_an_image_like_mnists():
     assert photo.shape == strokes.shape == piece.shape == (1, 400, 400)
     assert image.shape == (1, 28, 28)
     assert probabilities.shape == (10,)
+
+
+def test_a_dilation_widens_and_an_erosion_narrows():
+    thin = torch.tensor([[[0.0, 0, 1, 0, 0]]])
+    wide = torch.tensor([[[0.0, 1, 1, 1, 0]]])
+    assert torch.equal(main.dilate(thin, 1, 3), wide)
+    assert torch.equal(main.erode(wide, 1, 3), thin)

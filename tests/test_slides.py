@@ -82,12 +82,9 @@ def test_a_random_transform_stays_random(mnist):
     assert main.make_fast(loader) is loader
 
 
-MISTAKES = {"(0.5,), (0.5,)": "(0.5, 0.5, 0.5), (0.5, 0.5, 0.5)", "batch_size=64": "batch_size=0"}
-
-@pytest.mark.parametrize("right, wrong", MISTAKES.items())
-def test_a_mistake_in_load_data_ends_in_pythons_own_traceback(right, wrong, mnist, run):
-    with pytest.raises((RuntimeError, ValueError)):
-        run("n", script=SCRIPT.replace(right, wrong, 1))
+def test_a_mistake_in_load_data_ends_in_pythons_own_traceback(mnist, run):
+    with pytest.raises(ValueError, match="batch_size"):
+        run("n", script=SCRIPT.replace("batch_size=64", "batch_size=0", 1))
 
 
 def test_a_data_set_without_names_is_shown(loaders, model, folder):
