@@ -283,7 +283,7 @@ def show_steps(model, classes, images, probabilities):
 
 # ==== Beyond the slides: from a photo to an image like MNIST's ====
 # MNIST's images are all alike: one digit, bright on black, 20 pixels large, its centre of mass in
-# the middle of 28 x 28 pixels. read_photo makes such an image of a photo, in these steps:
+# the middle of 28 x 28 pixels. read_photo makes one of a photo, trying steps 5 to 10 in five ways:
 #
 # 1. load_photo      makes a tensor of the file: shades of grey, the longer side 400 pixels
 # 2. darken_ink      inverts chalk on a board, so that ink is darker than paper
@@ -539,7 +539,7 @@ def make_page(model, classes):
             stroke.clear()
             return
 
-        # As wide as MNIST's strokes, on a page of ten times the size; the disc rounds the end
+        # As wide as MNIST's strokes, in a digit that fills the page; the disc rounds the line's end
         x, y = event.xdata, event.ydata
         stroke.append((x, y))
         pen.line(stroke[-2:], fill=255, width=16)
