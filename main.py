@@ -718,9 +718,9 @@ class DeviceLoader:
 # ==== Beyond the slides: the saved model and the terminal ====
 def get_model_path(data):
     """Return where the model of `data` is saved: that of a folder in the folder itself."""
-    if os.path.isdir(data):
-        return f"{data}/drawing_cnn.pth"
-    return f"{data}_cnn.pth"
+    if data in ("fashion", "letters"):
+        return f"{data}_cnn.pth"
+    return f"{data}/drawing_cnn.pth"
 
 
 def load_model(model, path):
