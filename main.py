@@ -354,7 +354,7 @@ def load_photo(path):
         photo = Image.open(path)
 
         # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
-        orientation = None if photo.format == "TIFF" else photo.getexif().get(274)  # Pillow turns it
+        orientation = None if photo.format == "TIFF" else photo.getexif().get(274)  # that is turned
         degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
         photo = photo.rotate(degrees, expand=True)
 
@@ -704,7 +704,7 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self):
-        """Hand each batch to train_model's loop (`yield`), then show in a terminal the time left."""
+        """Hand each batch to train_model's loop (`yield`), then tell a terminal the time left."""
         start = time.monotonic()
         for number, (images, labels) in enumerate(self.loader, start=1):
             yield images.to(DEVICE), labels.to(DEVICE)
