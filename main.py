@@ -3,10 +3,9 @@
     python main.py             MNIST's handwritten digits
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
-A run ends with lines like "Test Accuracy: 98.95%" and, for a photo, "seven.jpg: 7 (100.00%)".
-
-The slides' program comes first, function by function. A line that isn't on a slide, or is changed,
-ends in "# +" and its reason, docstrings and shapes aside. What it calls comes after main.
+It prints lines like "Test Accuracy: 98.95%" and, for a photo, "seven.jpg: 7 (100.00%)". The slides'
+program comes first, function by function. A line of code that isn't on a slide, or is changed, ends
+in "# +" and its reason. What it calls comes after main.
 """
 import os
 from random import sample
@@ -86,6 +85,7 @@ class DigitCNN(nn.Module):
 
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data ----
+# (The slide after these, "And a few more...", shows the last two lines too far to the left.)
 def train_model(model, train_loader, epochs=5):
     """Train `model`; after each epoch, print the sum of the losses of its batches."""
     criterion = nn.CrossEntropyLoss()
@@ -386,7 +386,7 @@ def darken_ink(photo):
 
 def find_paper(photo):
     """Step 3: return the paper's brightness in each pixel, without ink, by a closing."""
-    # At an eighth of the size. Within a black border, a dark edge (a table) counts as paper
+    # At an eighth of the size. Beside a black border, a dark edge (a table) counts as paper
     small = F.avg_pool2d(photo, 8, ceil_mode=True)
     bordered = F.pad(small, (6, 6, 6, 6))
 
@@ -430,7 +430,7 @@ def keep_one_piece(strokes):
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()
 
-    # Each round adds the cells with ink up to two cells away: 100 rounds reach any stroke's end
+    # Each round floods the cells with ink up to two cells away: 100 rounds reach any stroke's end
     for _ in range(100):
         piece = dilate(piece, 5, 5) * has_ink
 
@@ -694,7 +694,7 @@ def read_folder(folder):
 
 
 class DeviceLoader:
-    """The batches of `loader` on DEVICE: for train_model, and an evaluate_model called in it."""
+    """The batches of `loader`, on DEVICE. (An evaluate_model inside train_model needs one too.)"""
 
     def __init__(self, loader):
         self.loader = loader
