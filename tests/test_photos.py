@@ -1,9 +1,8 @@
 """Digits of one's own: photos of ink on paper or chalk on a board, and drawings with the mouse."""
-import io
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from conftest import EXAMPLE, NAMES
 from matplotlib.backend_bases import MouseEvent
 from PIL import Image, ImageDraw, ImageFilter
@@ -43,7 +42,6 @@ PHOTOS = {
     "7 in chalk.jpg": lambda path: photograph(paper=60, lines=60, ink=210).save(path),
     "7 in a corner.jpg": lambda path: photograph(TINY).save(path),
     "7 on its side.jpg": save_on_its_side,
-    "7 on its side.tif": save_on_its_side,
     "7 with damaged notes.jpg": lambda path: photograph().save(path, exif=b"Exif\0\0no notes"),
     "7 in 16 bits.tif": lambda path: Image.fromarray(np.uint16(photograph()) * 16).save(path),
 }
@@ -56,13 +54,9 @@ def test_reads_the_digit_in_every_kind_of_photo(name, model, tmp_path):
 
 FAULTY = {
     "HEIC": (b"\0\0\0\x18ftypheic", "cannot identify"),
+    "damaged": (EXAMPLE.read_bytes()[:3000], "truncated"),
     "without ink": (b"P5 60 60 255\n" + bytes(3600), "no ink"),
 }
-if ".avif" in Image.registered_extensions():  # whose reader raises RuntimeError
-    avif = io.BytesIO()
-    photograph().save(avif, "AVIF")
-    FAULTY["damaged AVIF"] = avif.getvalue()[:-2000] + b"\xff" * 2000, "decode"
-
 
 @pytest.mark.parametrize("name", FAULTY)
 def test_what_is_wrong_with_a_file_is_said_in_one_line(name, model, folder, capsys):
@@ -74,14 +68,9 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(name, model, folder, caps
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("mistake", [RuntimeError, ValueError, OSError])
-def test_a_students_mistake_in_the_network_is_no_fault_of_the_photo(mistake):
-    class Mistaken(main.DigitCNN):
-        def forward(self, x):
-            raise mistake("in forward")
-
-    with pytest.raises(mistake, match="in forward"):
-        main.try_photo(Mistaken(), NAMES, EXAMPLE)
+def test_a_network_with_a_mistake_is_no_fault_of_the_photo():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        main.try_photo(torch.nn.Linear(3, 3), NAMES, EXAMPLE)
 
 
 @pytest.fixture

@@ -1,15 +1,15 @@
-"""Smoke tests on tensor shapes, to run after every change (1600 is the slides' 64 * 5 * 5)."""
+"""Smoke tests on tensor shapes, and the photo reader's steps: to run after every change."""
 import pytest
 import torch
 from conftest import EXAMPLE
 
 import main
 
-LAYERS = {
-    "Conv2d": (32, 26, 26), "ReLU": (32, 26, 26), "MaxPool2d": (32, 13, 13),
-    "2nd Conv2d": (64, 11, 11), "2nd ReLU": (64, 11, 11), "2nd MaxPool2d": (64, 5, 5),
-    "Flatten": (1600,), "Linear": (64,), "3rd ReLU": (64,), "2nd Linear": (10,),
-}
+SHAPES = [
+    (32, 26, 26), (32, 26, 26), (32, 13, 13),  # Conv2d, ReLU, MaxPool2d
+    (64, 11, 11), (64, 11, 11), (64, 5, 5),    # Conv2d, ReLU, MaxPool2d
+    (64 * 5 * 5,), (64,), (64,), (10,),        # Flatten, Linear, ReLU, Linear
+]
 
 
 def test_a_batch_has_64_images_of_28_by_28(loaders):
@@ -17,12 +17,12 @@ def test_a_batch_has_64_images_of_28_by_28(loaders):
     assert (images.shape, labels.shape) == ((64, 1, 28, 28), (64,))
 
 
-@pytest.mark.parametrize("number, name", list(enumerate(LAYERS, start=1)))
-def test_two_images_after_each_layer(number, name):
+def test_the_shape_of_two_images_after_each_layer():
     model = main.DigitCNN()
-    layers = [*model.conv_layers, *model.fc_layers]
-    first_layers = torch.nn.Sequential(*layers[:number])
-    assert first_layers(torch.zeros(2, 1, 28, 28)).shape == (2, *LAYERS[name])
+    x = torch.zeros(2, 1, 28, 28)
+    for layer, shape in zip([*model.conv_layers, *model.fc_layers], SHAPES, strict=True):
+        x = layer(x)
+        assert x.shape == (2, *shape)
 
 
 def test_a_photo_becomes_an_image_like_mnists():
@@ -32,8 +32,29 @@ def test_a_photo_becomes_an_image_like_mnists():
     assert probabilities.shape == (10,)
 
 
-def test_a_dilation_widens_and_an_erosion_narrows():
-    thin = torch.tensor([[[0.0, 0, 1, 0, 0]]])
-    wide = torch.tensor([[[0.0, 1, 1, 1, 0]]])
-    assert torch.equal(main.dilate(thin, 1, 3), wide)
-    assert torch.equal(main.erode(wide, 1, 3), thin)
+def box(left, top, right, bottom):
+    """Return a white (1) box on black (0), (1, 200, 200)."""
+    image = torch.zeros(1, 200, 200)
+    image[:, top:bottom, left:right] = 1
+    return image
+
+
+STROKE, DOT, LINE = box(100, 60, 110, 140), box(20, 20, 24, 24), box(0, 160, 200, 162)
+PAPER = torch.full((1, 200, 200), 0.6)
+STEPS = {
+    "a dilation widens": (main.dilate, (STROKE, 1, 5), box(98, 60, 112, 140)),
+    "an erosion narrows": (main.erode, (STROKE, 1, 5), box(102, 60, 108, 140)),
+    "chalk becomes dark": (main.darken_ink, (STROKE,), 1 - STROKE),
+    "ink stays dark": (main.darken_ink, (1 - STROKE,), 1 - STROKE),
+    "the paper is also found below ink": (main.find_paper, (PAPER * (1 - STROKE),), PAPER),
+    "ink is bright": (main.find_ink, (PAPER * (1 - STROKE), PAPER), STROKE),
+    "a ruled line is removed": (main.remove_lines, (STROKE + LINE,), STROKE),
+    "a 1 as straight as a line stays": (main.remove_lines, (LINE,), LINE),
+    "pale ink is left out": (main.keep_strokes, (STROKE + 0.2 * DOT, 0.25), STROKE),
+    "the larger piece is kept": (main.keep_one_piece, (STROKE + DOT,), STROKE),
+}
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_of_the_photo_reader(name):
+    step, inputs, expected = STEPS[name]
+    assert step(*inputs).allclose(expected, atol=1e-5)
