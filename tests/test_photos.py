@@ -11,6 +11,7 @@ import main
 
 SEVEN = (190, 150), (400, 160), (340, 300), (290, 460)
 FOUR = (390, 470), (390, 150), (200, 330), (430, 330)
+TINY = (30, 510), (80, 512), (55, 580)
 LAMP = Image.linear_gradient("L").resize((600, 600)).point(lambda value: 110 + value * 0.55)
 
 
@@ -39,7 +40,7 @@ PHOTOS = {
     "4 with a marker.jpg": lambda path: photograph(FOUR, width=50).save(path),
     "7 with a thin pen.jpg": lambda path: photograph(lines=230, width=3).save(path),
     "7 in chalk.jpg": lambda path: photograph(paper=60, lines=60, ink=210).save(path),
-    "7 in a corner.jpg": lambda path: photograph([(30, 510), (80, 512), (55, 580)]).save(path),
+    "7 in a corner.jpg": lambda path: photograph(TINY).save(path),
     "7 on its side.jpg": save_on_its_side,
     "7 with damaged notes.jpg": lambda path: photograph().save(path, exif=b"Exif\0\0no notes"),
     "7 in 16 bits.tif": lambda path: Image.fromarray(np.uint16(photograph()) * 16).save(path),

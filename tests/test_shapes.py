@@ -45,7 +45,6 @@ LINE = box(0, 160, 200, 162)
 PAPER = torch.full((1, 200, 200), 0.6)
 STEPS = {
     "a dilation widens": (main.dilate, (STROKE, 1, 5), box(98, 60, 112, 140)),
-    "an erosion narrows": (main.erode, (STROKE, 1, 5), box(102, 60, 108, 140)),
     "chalk becomes dark": (main.darken_ink, (STROKE,), 1 - STROKE),
     "the paper is also found below ink": (main.find_paper, (PAPER * (1 - STROKE),), PAPER),
     "ink is bright": (main.find_ink, (PAPER * (1 - STROKE), PAPER), STROKE),
