@@ -77,7 +77,7 @@ class DigitCNN(nn.Module):
         )
 
     def forward(self, x):
-        """Return the scores of the images `x`; softmax would turn them into probabilities."""
+        """Return the scores of the images `x`; softmax makes them the slides' probabilities."""
         x = self.conv_layers(x)
         x = self.fc_layers(x)
         return x
@@ -136,7 +136,7 @@ def show_predictions(model, test_loader):
         image, label = dataset[i]  # + the true label, for its orange bar
         output = model(image.unsqueeze(0))
         _, pred = torch.max(output, 1)
-        probabilities = torch.softmax(output, 1).squeeze(0)  # + from scores to parts that sum to 1
+        probabilities = torch.softmax(output, 1).squeeze(0)  # + makes scores positive, with sum 1
 
         plt.subplot(2, 5, column)  # + in the upper row, places 1 to 5
         plt.imshow(image.squeeze(), cmap="gray")
@@ -197,7 +197,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # a graphics card (GPU) or the processor
 if torch.backends.mps.is_available():
     DEVICE = "mps"  # Apple's chip
-# A processor is faster when all channels of a pixel lie side by side in memory
+# A processor is faster (36 ms a step, not 42) if all channels of a pixel are together in memory
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
 
 
@@ -206,19 +206,19 @@ class DeviceLoader:
 
     def __init__(self, loader):
         self.loader = loader
-        self.dataset = loader.dataset
+        self.dataset = loader.dataset  # a train_model may ask for len(train_loader.dataset)
 
     def __len__(self):
         return len(self.loader)
 
     def __iter__(self):
-        """Hand each batch to train_model's loop (`yield`), then tell a terminal the time left."""
+        """Hand out each batch, and after its step of training tell a terminal the time left."""
         start = time.monotonic()
         for number, (images, labels) in enumerate(self.loader, start=1):
-            yield images.to(DEVICE), labels.to(DEVICE)
+            yield images.to(DEVICE), labels.to(DEVICE)  # here, train_model's loop does its step
 
             # "\r" lets the next print write over this line. (IDLE is a terminal, but can't do that)
-            if sys.stdout.isatty() and "idlelib" not in sys.modules:
+            if sys.stdout and sys.stdout.isatty() and "idlelib" not in sys.modules:
                 seconds_left = (time.monotonic() - start) / number * (len(self) - number)
                 print(f"{seconds_left:4.0f} s left in epoch", end="\r", flush=True)
 
@@ -323,7 +323,7 @@ def show_steps(model, classes, images, probabilities):
 # 2. darken_ink      inverts chalk on a board, so that ink is darker than paper
 # 3. find_paper      makes an image of the paper alone, without ink, as bright as it is there
 # 4. find_ink        compares the photo with that; from here on, ink is bright on black
-# 5. remove_lines    leaves out the lines of ruled and squared paper
+# 5. remove_lines    leaves out the lines of ruled and squared paper, in one of the tries
 # 6. keep_strokes    leaves out ink that is paler than a threshold
 # 7. keep_one_piece  keeps the densest piece of ink: no neighbour, no edge of a table
 # 8. widen_strokes   makes a thin pen's strokes nearly as wide as MNIST's, on 88 x 88 pixels
@@ -384,7 +384,7 @@ def load_photo(path):
     """Step 1: return a file as a tensor, or raise PhotoError."""
     try:
         photo = Image.open(path)
-        photo.load()  # a sideways TIFF is turned by this
+        photo.load()  # turns a TIFF that was held sideways
 
         # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
         orientation = photo.getexif().get(274)
@@ -419,10 +419,10 @@ def darken_ink(photo):
 
 def find_paper(photo):
     """Step 3: return the paper's brightness in each pixel, without ink, by a closing."""
-    # At an eighth of the size. Beside a black border, a dark edge (a table) counts as paper
-    small = F.avg_pool2d(photo, 8, ceil_mode=True)
-    bordered = F.pad(small, (6, 6, 6, 6))
+    small = F.avg_pool2d(photo, 8, ceil_mode=True)  # an eighth of the size, to be quick
 
+    # With a black border, a dark edge (a table) is too wide to be covered as if it were a stroke
+    bordered = F.pad(small, (6, 6, 6, 6))
     # The dilation covers strokes (13 pixels are 104 of the photo); the erosion restores dark areas
     dilated = dilate(bordered, 13, 13)
     closed = erode(dilated, 13, 13)
@@ -441,7 +441,7 @@ def find_ink(photo, paper):
 
 
 def remove_lines(ink):
-    """Step 5: return `ink` without long horizontal or vertical lines: most strokes bend."""
+    """Step 5: return `ink` without long horizontal and vertical lines: strokes bend or end."""
     # An opening (an erosion, then a dilation) with 1 x 121 pixels keeps long horizontal lines only
     horizontal = dilate(erode(ink, 1, 121), 1, 121)
     vertical = dilate(erode(ink, 121, 1), 121, 1)
@@ -451,7 +451,7 @@ def remove_lines(ink):
 
 def keep_strokes(ink, threshold):
     """Step 6: return `ink` as 0 up to the threshold and 1 from 0.33 above it on."""
-    return ((ink - threshold) / 0.33).clamp(0, 1)
+    return ((ink - threshold) / 0.33).clamp(0, 1)  # between the two, an edge is soft
 
 
 def keep_one_piece(strokes):
@@ -473,12 +473,12 @@ def keep_one_piece(strokes):
 
 
 def widen_strokes(piece):
-    """Step 8: return the digit in `piece`, (1, 88, 88), its strokes widened if they are thin."""
+    """Step 8: return `piece` cropped and scaled, (1, 88, 88), with thin strokes widened."""
     digit = crop_and_resize(piece, 80)
     digit = F.pad(digit, (4, 4, 4, 4))  # a black border to grow into
 
-    # MNIST's strokes are 2 of 20 pixels wide: 8 of these 80. An erosion removes what is up to 4
-    # wide. As long as it leaves less than a quarter of the ink, make the strokes 2 pixels wider
+    # MNIST's strokes are 2 of 20 pixels wide, so 8 of 80. This erosion leaves nothing of strokes up
+    # to 4 wide: while less than a quarter of the ink is left, they are thin, and grow by 2 pixels
     while erode(digit, 5, 5).sum() < digit.sum() / 4:
         digit = dilate(digit, 3, 3)
     return digit
@@ -503,7 +503,7 @@ def centre_digit(digit):
 def crop_and_resize(image, side):
     """For steps 8 and 9: return what is bright in `image`, scaled to (1, side, side)."""
     boxes = masks_to_boxes(image > 0)  # one bounding box, (1, 4)
-    left, top, right, bottom = boxes[0].int().tolist()
+    left, top, right, bottom = boxes[0].int().tolist()  # the first and the last pixels
     image = image[:, top:bottom + 1, left:right + 1]
 
     # center_crop pads to a square, and by 1 pixel all around: a thin line would vanish otherwise
@@ -568,7 +568,7 @@ def make_page(model, classes):
             stroke.clear()
             return
 
-        # As wide as MNIST's strokes, in a digit that fills the page; the disc rounds the line's end
+        # As wide as MNIST's strokes in a digit of 160 pixels; the disc rounds the line's end
         x, y = event.xdata, event.ydata
         stroke.append((x, y))
         pen.line(stroke[-2:], fill=255, width=16)
@@ -616,22 +616,27 @@ def load_mnist():
 
 
 def make_fast(loader):
-    """Return a loader of the same batches that transforms 64 images in one step, not one by one."""
+    """Return a loader of the same batches that transforms a batch in one step, if it can."""
     dataset = loader.dataset
-    steps = transforms.Compose([transforms.ToTensor(), NORMALIZE])
+    steps = transforms.Compose([transforms.ToTensor(), NORMALIZE])  # compared as text below
     is_plain = type(dataset) is datasets.MNIST and repr(dataset.transform) == repr(steps)
     if not is_plain or dataset.target_transform:  # load_data was changed: a random rotation, say
         return loader
 
     images = ImagesInMemory(dataset.data, dataset.targets, dataset.classes)
-    return DataLoader(images, batch_sampler=loader.batch_sampler)
+    return take_batches(images, loader.batch_sampler)
 
 
-def make_loaders(train_data, test_data):
-    """Return `train_loader` and `test_loader`, as load_data makes them."""
-    train_loader = DataLoader(train_data, batch_size=64, shuffle=True)
-    test_loader = DataLoader(test_data, batch_size=64, shuffle=False)
-    return train_loader, test_loader
+def make_loaders(train_images, test_images):
+    """Return `train_loader` and `test_loader`, of the same batches as load_data's."""
+    train_batches = DataLoader(train_images, batch_size=64, shuffle=True).batch_sampler
+    test_batches = DataLoader(test_images, batch_size=64, shuffle=False).batch_sampler
+    return take_batches(train_images, train_batches), take_batches(test_images, test_batches)
+
+
+def take_batches(images, batch_sampler):
+    """Return a loader of images[numbers], a batch, for each list of numbers from `batch_sampler`."""
+    return DataLoader(images, sampler=batch_sampler, batch_size=None)
 
 
 class ImagesInMemory(TensorDataset):
@@ -645,11 +650,6 @@ class ImagesInMemory(TensorDataset):
         """Return an image and its label; for a list of numbers, a batch of images and labels."""
         pixels, labels = super().__getitem__(index)
         return NORMALIZE(pixels / 255), labels  # from 0 to 1 as by ToTensor, then from -1 to 1
-
-    def __getitems__(self, indices):
-        """Return a list of images with their labels: DataLoader calls this for each batch."""
-        images, labels = self[indices]
-        return list(zip(images, labels))
 
 
 def split(images):
@@ -750,7 +750,7 @@ def get_arguments():
 
 
 def set_up_output():
-    """Print each line at once, even to a pipe (as in Git Bash), and ? for letters that it lacks."""
+    """Print each line at once, even in Git Bash, and ? for a letter that a console can't show."""
     if hasattr(sys.stdout, "reconfigure"):  # IDLE and notebooks don't need it
         sys.stdout.reconfigure(line_buffering=True, errors="replace")
 
@@ -764,10 +764,10 @@ def ask(question, at_end=""):
 
 
 def ask_yes_or_no(question):
-    """Return y or n; where nobody can answer y, so that no saved model is trained over."""
+    """Return y or n; and y where nobody can answer, so that no saved model is trained over."""
     answer = ""
     while answer not in ("y", "n"):
-        answer = ask(question, at_end="y").lower()[:1]
+        answer = ask(question, at_end="y").lower()[:1]  # Yes is y too
     return answer
 
 

