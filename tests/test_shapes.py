@@ -41,8 +41,8 @@ def box(left, top, right, bottom, size=200):
 
 STROKE = box(100, 60, 110, 140)
 DOT = box(20, 20, 24, 24)
-THIN = box(99, 60, 101, 138)
-SQUARE = box(60, 60, 78, 78)
+THIN = box(99, 60, 101, 138)  # 2 pixels wide: becomes 6 wide, from 41 to 47 of 88
+SQUARE = box(60, 60, 78, 78)  # 18 x 18 pixels: goes to the middle, from 5 to 23 of 28
 LINE = box(0, 160, 200, 162)
 PAPER = torch.full((1, 200, 200), 0.6)
 STEPS = {
