@@ -136,6 +136,6 @@ def test_a_terminal_shows_the_time_left_and_writes_over_it(mnist):
         os.write(ours, b"n\n")
         output = b""
         while b"Epoch [2/5]" not in output:
-            output += os.read(ours, 1024)
+            output += os.read(ours, 1024) or pytest.fail("it ended early")
         process.kill()
     assert re.search(rb"\r +\d+ s left in epoch\rEpoch \[1/5\], Loss: [\d.]+\r\n", output)
