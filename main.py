@@ -326,9 +326,8 @@ def read_photo(model, path):
         image = centre_digit(digit)
         probabilities = predict(model, image)
 
-        reading = (photo, strokes, piece, image), probabilities
         if best is None or probabilities.max() > best[1].max():
-            best = reading
+            best = (photo, strokes, piece, image), probabilities  # the surest so far
         if probabilities.max() >= 0.95:
             break
 
@@ -386,6 +385,7 @@ def find_paper(photo):
     small = F.avg_pool2d(photo, 8, ceil_mode=True)  # an eighth of the size, to be quick
     # A black border makes a dark edge (a table) so wide that the dilation can't cover all of it
     bordered = F.pad(small, (6, 6, 6, 6))
+
     # The dilation covers strokes (13 pixels are 104 of the photo); the erosion restores dark areas
     dilated = dilate(bordered, 13, 13)
     closed = erode(dilated, 13, 13)
