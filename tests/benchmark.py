@@ -16,7 +16,7 @@ os.environ["MPLBACKEND"] = "agg"  # no run waits for a window to be closed
 if len(sys.argv) != 2:
     sys.exit("Say how many rounds, of two or three minutes each: python tests/benchmark.py 3")
 with tempfile.TemporaryDirectory() as folder:
-    shutil.copytree(ROOT / "data", Path(folder, "data"))  # MNIST, from an earlier run
+    shutil.copytree(ROOT / "data/MNIST", Path(folder, "data/MNIST"))  # from an earlier run
     for _ in range(int(sys.argv[1])):
         for program, seconds in SECONDS.items():
             start = time.perf_counter()
