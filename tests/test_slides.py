@@ -105,7 +105,7 @@ def test_a_data_set_without_names_is_shown(loaders, model, folder):
 
 
 def test_fashion_asks_for_no_photos(folder, run, capsys):
-    write_digits("data/FashionMNIST/raw")
+    write_digits("data/FashionMNIST/raw", size=70)
     run("n", words=["fashion"])
     assert Path("fashion_cnn.pth").exists()
     assert "Photo" not in capsys.readouterr().out
@@ -121,7 +121,7 @@ def test_letters_are_upright_and_count_from_0(mnist):
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # matplotlib's font lacks that letter too
 def test_a_folder_of_drawings_is_learned_whatever_the_consoles_letters(folder, run, monkeypatch):
-    save_drawings("Shapes", lambda digits: digits[:200])
+    save_drawings("Shapes", lambda digits: digits[:100])
     Path("Shapes/._zero.npy").write_bytes(b"macOS leaves such files")
     console = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", console)
