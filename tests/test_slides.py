@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import EXAMPLE, SCRIPT, SLIDES, save_drawings, write_digits
 from torch.utils.data import DataLoader, Subset, TensorDataset
-from torchvision import datasets, transforms
+from torchvision import transforms
 
 import main
 
@@ -87,9 +87,11 @@ def test_images_are_bit_for_bit_those_of_the_slides_steps(mnist):
         assert torch.equal(slow, fast)  # images, then labels
 
 
-def test_a_random_transform_stays_random(mnist):
-    steps = [transforms.RandomRotation(10), transforms.ToTensor()]
-    loader = DataLoader(datasets.MNIST("./data", transform=transforms.Compose(steps)))
+@pytest.mark.parametrize("name", ["transform", "target_transform", "collate_fn"])
+def test_what_a_student_adds_to_load_data_is_kept(name, mnist):
+    loader = main.load_data()[1]
+    for part in loader, loader.dataset:
+        setattr(part, name, transforms.RandomRotation(10))
     assert main.make_fast(loader) is loader
 
 
