@@ -615,7 +615,7 @@ def can_read_mnist():
 def make_fast(loader):
     """Return a quicker loader: images transformed once, unless load_data was changed."""
     dataset = loader.dataset
-    plain = transforms.Compose([transforms.ToTensor(), NORMALIZE])  # compared by what it prints
+    plain = transforms.Compose([transforms.ToTensor(), NORMALIZE])  # has no ==: compared as text
     is_plain = type(dataset) is datasets.MNIST and str(dataset.transform) == str(plain)
     if not is_plain or dataset.target_transform or loader.collate_fn is not default_collate:
         return loader
