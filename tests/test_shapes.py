@@ -44,16 +44,18 @@ DOT = box(20, 20, 24, 24)
 THIN = box(99, 60, 101, 138)  # 2 pixels wide: becomes 6 wide, from 41 to 47 of 88
 SQUARE = box(60, 60, 78, 78)  # 18 x 18 pixels: goes to the middle, from 5 to 23 of 28
 LINE = box(0, 160, 200, 162)
+BLOT = box(96, 8, 152, 64)
 PAPER = torch.full((1, 200, 200), 0.6)
 STEPS = {
     "a dilation widens": (main.dilate, (STROKE, 1, 5), box(98, 60, 112, 140)),
-    "chalk becomes dark": (main.darken_ink, (STROKE,), 1 - STROKE),
+    "chalk becomes dark": (main.invert_chalk, (STROKE,), 1 - STROKE),
     "the paper is also found below ink": (main.find_paper, (PAPER * (1 - STROKE),), PAPER),
     "ink is bright": (main.find_ink, (PAPER * (1 - STROKE), PAPER), STROKE),
     "a ruled line is removed": (main.remove_lines, (STROKE + LINE,), STROKE),
     "a picture of nothing but a line stays": (main.remove_lines, (LINE,), LINE),
     "pale ink is left out": (main.keep_strokes, (STROKE + 0.2 * DOT, 0.25), STROKE),
     "the denser piece is kept": (main.keep_one_piece, (STROKE + DOT,), STROKE),
+    "one of two equal pieces is kept": (main.keep_one_piece, (BLOT + BLOT.mT,), BLOT),
     "a thin stroke is widened": (main.widen_strokes, (THIN,), box(41, 3, 47, 85, 88)),
     "a digit is centred": (main.centre_digit, (SQUARE,), box(5, 5, 23, 23, 28)),
 }

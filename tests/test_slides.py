@@ -31,7 +31,6 @@ def without_ours(text):
 
 OURS, THEIRS = functions(SCRIPT), functions(SLIDES)
 
-
 # The slides' lines that marked lines replace
 CHANGED = [
     "    for i in indices:",
