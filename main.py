@@ -439,8 +439,8 @@ def widen_strokes(piece):
     digit = crop_and_resize(piece, 80)
     digit = F.pad(digit, (4, 4, 4, 4))  # a black border to grow into
 
-    # The erosion takes 2 pixels from either side of a stroke. While it leaves less than a quarter of
-    # the ink, strokes are thin (MNIST's are 8 of 80 pixels wide): each gets 2 pixels wider
+    # The erosion takes 2 pixels from either side of a stroke. While less than a quarter of the ink
+    # is left by it, strokes are thin (MNIST's are 8 of 80 pixels wide): they get 2 pixels wider
     while erode(digit, 5, 5).sum() < digit.sum() / 4:
         digit = dilate(digit, 3, 3)
     return digit
