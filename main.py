@@ -297,8 +297,8 @@ def show_steps(model, classes, images, probabilities):
 # Between the steps, a photo is a tensor of shape (1, height, width), from 0 (black) to 1 (white).
 # Numbers without another reason were found by trial.
 
-# Steps 5 to 10 are tried with these, in turn, until the network is 95 % sure: True is to remove
-# lines (and long straight strokes with them); low thresholds keep pencil, high ones drop squares
+# Steps 5 to 10 are tried with these, in turn, until the network is 95 % sure: whether lines are
+# removed, and the threshold (a low one keeps pencil, a high one drops the lines of squared paper)
 TRIES = [(False, 0.1), (True, 0.1),
          (False, 0.25), (False, 0.4), (False, 0.55)]
 NORMALIZE = transforms.Normalize((0.5,), (0.5,))  # as in load_data: a change belongs in both
@@ -381,7 +381,7 @@ def invert_chalk(photo):
 def find_paper(photo):
     """Step 3: return the paper's brightness in each pixel, without ink, by a closing."""
     small = F.avg_pool2d(photo, 8, ceil_mode=True)  # an eighth of the size, to be quick
-    # A strip of dark table at the edge would be covered like a stroke: a black border widens it
+    # A table's dark strip at the edge isn't ink. A black border makes it too wide to be covered
     bordered = F.pad(small, (6, 6, 6, 6))
 
     # The dilation covers strokes (13 pixels are 104 of the photo); the erosion restores dark areas
@@ -411,7 +411,7 @@ def remove_lines(ink):
 
 
 def keep_strokes(ink, threshold):
-    """Step 6: return `ink` as 0 below it, and as 1 from 0.33 above it on."""
+    """Step 6: return `ink` as 0 up to `threshold`, rising evenly to 1 at 0.33 above it."""
     return ((ink - threshold) / 0.33).clamp(0, 1)
 
 
@@ -423,7 +423,7 @@ def keep_one_piece(strokes):
     # The start: of the cells with ink, the one with most of it around, in 5 x 5 cells
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = torch.zeros(density.shape)
-    piece.view(-1)[density.argmax()] = 1
+    piece.view(-1)[density.argmax()] = 1  # both are counted row by row
 
     # Each round floods cells with ink up to 2 cells away: 100 rounds cross all 50 x 50 four times
     for _ in range(100):
@@ -635,7 +635,7 @@ def make_loaders(train_images, test_images):
 
 def take_whole_batches(images, loader):
     """Return a loader that takes each batch of `loader` as images[indices], not one by one."""
-    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)
+    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)  # it samples batches
 
 
 class ImagesInMemory(TensorDataset):
