@@ -85,7 +85,7 @@ class DigitCNN(nn.Module):
 
 # ---- Training (Loss function); Training (Optimization); Let's start iterating over our data ----
 def train_model(model, train_loader, epochs=5):
-    """Train `model`; after each epoch, print the sum of the losses of its batches."""
+    """Train `model`; print each epoch's loss, summed. (A slide has that too far to the left.)"""
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.Adam(model.parameters(), lr=0.001)
     model.train()
