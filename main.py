@@ -423,8 +423,9 @@ def keep_one_piece(strokes):
 
     # The start: of the cells with ink, the one with most of it around, in 5 x 5 cells
     density = F.avg_pool2d(cells, 5, stride=1, padding=2) * has_ink
+    start = torch.unravel_index(density.argmax(), density.shape)  # (channel, row, column)
     piece = torch.zeros(density.shape)
-    piece[torch.unravel_index(density.argmax(), density.shape)] = 1
+    piece[start] = 1
 
     # Each round floods cells with ink up to 2 cells away: 100 rounds cross all 50 x 50 four times
     for _ in range(100):
@@ -511,7 +512,7 @@ def make_page(model, classes):
     with plt.rc_context({"toolbar": "None"}):  # its zoom would draw too
         figure, (axes, _) = plt.subplots(1, 2, figsize=(9, 5))  # the page, the bars
     page_image = axes.imshow(page, cmap="gray", vmax=255)  # 255 is white; all is black at first
-    figure.suptitle("Left button: draw. Right button: wipe. Close this window to go on.")
+    figure.suptitle("Left button: draw. Space bar: wipe. Close this window to go on.")
     axes.axis("off")
     bars = draw_bars(classes, torch.zeros(len(classes)))  # in the axes that were made last
     figure.tight_layout()  # once, not at each movement
@@ -537,17 +538,16 @@ def make_page(model, classes):
         pen.ellipse(disc, fill=255)
         update(read_drawing(model, page))
 
-    def press(event):
-        """Begin a stroke with the left button, or wipe the page with the right one."""
-        stroke.clear()
-        if event.button == plt.MouseButton.RIGHT:
+    def wipe(event):
+        """Make the page black again, at the space bar."""
+        if event.key == " ":
             page.paste(0, (0, 0, 280, 280))
             update(torch.zeros(len(classes)))
-        else:
-            draw(event)
 
-    plt.connect("button_press_event", press)
+    plt.connect("button_press_event", draw)
     plt.connect("motion_notify_event", draw)
+    plt.connect("button_release_event", lambda event: stroke.clear())
+    plt.connect("key_press_event", wipe)
     return page
 
 

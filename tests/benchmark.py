@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ANSWERS = b"n\n\n"  # train a new model; no photo
 
 if len(sys.argv) != 2:
     sys.exit("Say how many rounds, of two or three minutes each: python tests/benchmark.py 3")
@@ -21,6 +20,6 @@ with tempfile.TemporaryDirectory() as folder:
     for _ in range(int(sys.argv[1])):
         for program in ("tests/slides.txt", "main.py"):
             start = time.perf_counter()
-            subprocess.run([sys.executable, ROOT / program], cwd=folder, input=ANSWERS,
+            subprocess.run([sys.executable, ROOT / program], cwd=folder, input=b"n\n\n",
                            stdout=subprocess.DEVNULL, check=True)
             print(f"{program}: {time.perf_counter() - start:.1f} s", flush=True)

@@ -1,10 +1,12 @@
 """Digits of one's own: photos of ink on paper or chalk on a board, and drawings with the mouse."""
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLE, NAMES
-from matplotlib.backend_bases import MouseEvent
+from matplotlib.backend_bases import KeyEvent, MouseEvent
 from PIL import Image, ImageDraw, ImageFilter
 
 import main
@@ -59,9 +61,8 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(name, model, folder, caps
     content, reason = FAULTY[name]
     (folder / name).write_bytes(content)
     main.try_photo(model, NAMES, name)
-    error = capsys.readouterr().err
-    assert error.startswith(f"{name} can't be read: ") and reason in error
-    assert error.count("\n") == 1
+    line = f"{name} can't be read: .*{reason}.*\n"
+    assert re.fullmatch(line, capsys.readouterr().err)
 
 
 def test_a_network_with_a_mistake_is_no_fault_of_the_photo():
@@ -82,13 +83,13 @@ def heights():
     return [bar.get_height() for bar in plt.gcf().axes[1].patches]
 
 
-def press(page, points, button=1):
-    """Press a button at the first of the points, move to the others, and let it go."""
+def press(page, points):
+    """Press the left button at the first of the points, move to the others, and let it go."""
     moves = ["motion_notify_event"] * (len(points) - 1)
     names = ["button_press_event", *moves, "button_release_event"]
     places = page.transData.transform([*points, points[-1]])
     for name, (x, y) in zip(names, places):
-        event = MouseEvent(name, page.figure.canvas, x, y, button)
+        event = MouseEvent(name, page.figure.canvas, x, y, button=1)
         event.canvas.callbacks.process(name, event)  # as a real window does
 
 
@@ -105,7 +106,8 @@ def test_reads_what_is_drawn(digit, page):
 
 def test_the_page_can_be_wiped_and_drawn_on_again(page):
     press(page, STROKES["7"])
-    press(page, [(9, 9)], button=3)
+    space = KeyEvent("key_press_event", page.figure.canvas, " ")
+    space.canvas.callbacks.process(space.name, space)
     assert not any(heights())
     press(page, [(140, 50), (138, 230)])
     assert np.argmax(heights()) == 1

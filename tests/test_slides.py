@@ -59,7 +59,6 @@ ALL_BUT_MAIN = [name for name in THEIRS if name != "main"]
 ALL_BUT_ONE = [name for name in THEIRS if name != "show_predictions"]
 SWAPS = [["show_predictions"], ["main"], ALL_BUT_MAIN, ALL_BUT_ONE, list(THEIRS)]
 
-
 @pytest.mark.parametrize("names", SWAPS, ids=" ".join)
 def test_the_slides_functions_fit_in(names, mnist, run, capsys):
     script = SCRIPT
